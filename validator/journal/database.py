@@ -1,0 +1,203 @@
+"""The journal: one SQLite file (WAL) a node, one writer, one rollback routine over every table.
+
+Each step is written before it acts, so a process killed at any instant finds on restart what it had decided.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from validator.errors import ValidatorError
+
+
+class JournalError(ValidatorError):
+    """The journal cannot be used as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One finalised event: where it stands, who emitted it, what it says (integers, strings, bytes, lists and mappings of them)."""
+
+    block: int
+    log_index: int
+    transaction_hash: bytes
+    contract: str
+    name: str
+    args: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Scanned to this finalised block, inclusive."""
+
+    number: int
+    hash: bytes
+    timestamp: int
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def pack(value: Any) -> bytes:  # noqa: ANN401 - anything that `pack` wrote
+    """MessagePack; integers beyond 64 bits travel as extension type 1 (signed, big-endian)."""
+    return _encode(_widen(value))
+
+
+def unpack(data: bytes) -> Any:  # noqa: ANN401
+    """The inverse of `pack`."""
+    return _narrow(_decode(data))
+
+
+def _widen(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        small = -(2**63) <= value < 2**63
+        return (
+            int(value)
+            if small
+            else msgspec.msgpack.Ext(1, value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True))
+        )
+    if isinstance(value, Mapping):
+        return {str(key): _widen(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_widen(item) for item in value]
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
+
+
+def _narrow(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, msgspec.msgpack.Ext):
+        return int.from_bytes(value.data, "big", signed=True)
+    if isinstance(value, dict):
+        return {key: _narrow(item) for key, item in value.items()}
+    return [_narrow(item) for item in value] if isinstance(value, list) else value
+
+
+class Journal:
+    """The open journal. Safe to share between threads: one connection behind one lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the journal at `path` (mode 0600) and bring its schema up to date."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600, exist_ok=True)
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        migrate(self._db, path)
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One atomic write: all of the block is in the journal, or none of it."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        """Rows of one SELECT."""
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    # --- what the chain said -------------------------------------------------------------------------------------------------------------
+
+    def mark(self) -> Mark | None:
+        """How far finalised blocks were scanned; None before the first scan."""
+        rows = self.query("SELECT number, hash, timestamp FROM checkpoint")
+        return Mark(*rows[0]) if rows else None
+
+    def record(self, events: Iterable[Row], mark: Mark) -> None:
+        """Add the events up to `mark` and move the checkpoint there, atomically. An empty range moves it too."""
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.block, e.log_index, e.transaction_hash, e.contract, e.name, pack(e.args)) for e in events],
+            )
+            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (mark.number, mark.hash, mark.timestamp))
+
+    def events(self, *names: str, after_block: int = -1) -> list[Row]:
+        """Finalised events in chain order, all or those of the given names."""
+        where = f" AND name IN ({','.join('?' * len(names))})" if names else ""
+        rows = self.query(
+            f"SELECT block, log_index, transaction_hash, contract, name, args FROM events WHERE block > ?{where} "  # noqa: S608 - only '?'
+            "ORDER BY block, log_index",
+            after_block,
+            *names,
+        )
+        return [Row(block, index, tx, contract, name, unpack(args)) for block, index, tx, contract, name, args in rows]
+
+    def rollback(self, number: int, hash_: bytes, timestamp: int) -> None:
+        """Forget everything learned above block `number`: the one answer to a reorg, over every table that knows blocks.
+
+        Content is kept (a digest means the same on every branch), and so are transactions (their intents are re-checked against the chain) and,
+        in a file of its own, what was signed: a reorg never permits a second signature.
+        """
+        with self.transaction() as db:
+            db.execute("DELETE FROM events WHERE block > ?", (number,))
+            db.execute("DELETE FROM steps WHERE block > ?", (number,))
+            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (number, hash_, timestamp))
+
+    # --- what we did ---------------------------------------------------------------------------------------------------------------------
+
+    def step(self, round_: int, attempt: int, step: str) -> dict[str, Any] | None:
+        """What was recorded for a step, or None if it has not been taken."""
+        rows = self.query("SELECT data FROM steps WHERE round = ? AND attempt = ? AND step = ?", round_, attempt, step)
+        return unpack(rows[0][0]) if rows else None
+
+    def take_step(self, round_: int, attempt: int, step: str, data: Mapping[str, Any]) -> None:
+        """Record a step at the current checkpoint; taking it again replaces what it held."""
+        mark = self.mark()
+        block = mark.number if mark else 0
+        with self.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?)", (round_, attempt, step, block, pack(data))
+            )
+
+    def content_state(self, digest: bytes, codec: int) -> tuple[str, int, str, float] | None:
+        """(state, tries, reason, retry at) of a file, or None if it was never tried."""
+        rows = self.query(
+            "SELECT state, tries, reason, retry_at FROM content WHERE digest = ? AND codec = ?", digest, codec
+        )
+        return rows[0] if rows else None
+
+    def set_content(self, digest: bytes, codec: int, state: str, tries: int, reason: str, retry_at: float) -> None:
+        """Record the outcome of a fetch; `retry_at` in Unix seconds."""
+        with self.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?)",
+                (digest, codec, state, tries, reason, retry_at),
+            )
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Apply the numbered SQL files newer than the file's `user_version`, each in one transaction with its number."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    files = sorted(
+        (entry for entry in resources.files("validator.journal").joinpath("migrations").iterdir()),
+        key=lambda entry: entry.name,
+    )
+    scripts = {int(entry.name[:4]): entry.read_text() for entry in files if entry.name.endswith(".sql")}
+    if version > max(scripts):
+        raise JournalError(f"{path} was written by a newer release (schema {version}); run that release, or restore a backup")
+    for number, script in sorted(scripts.items()):
+        if number > version:
+            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

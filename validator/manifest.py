@@ -1,0 +1,168 @@
+"""The DAO's document: which model, which data it is judged on, how contributions are scored and what they may earn.
+
+A manifest is canonical JSON (sorted keys, no white space, ASCII, integers and strings only: a subset of RFC 8785) of at most 64 KiB,
+so it is one raw block. Its SHA-256 is at once the digest the chain publishes and the digest inside the CID it is fetched by.
+Real numbers are written as decimal strings ("0.05"): decimal-to-binary conversion is correctly rounded everywhere, float printing is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from validator.errors import ValidatorError
+
+MAX_BYTES = 64 * 1024
+FORMAT = "poc-manifest/1"
+
+Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$")]
+HexDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+Count = Annotated[int, Field(ge=0, le=2**40)]
+
+
+class ManifestError(ValidatorError):
+    """The document is not a manifest that this version of the protocol accepts."""
+
+
+class Part(BaseModel):
+    """Base of every part: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Versions(Part):
+    """The arithmetic and the rules that a node must have to score under this manifest."""
+
+    exact: Count
+    influence: Count
+    rounds: Count
+
+
+class File(Part):
+    """A file in the content store: multihash digest of its root (SHA-256, hex), codec, and exact size in bytes."""
+
+    digest: HexDigest
+    codec: Literal["raw", "dag-pb"]
+    size: Count
+
+
+class Model(Part):
+    """A model family by name, its configuration, and its weights as safetensors."""
+
+    family: Literal["mlp", "convnet"]
+    config: dict[str, int | str | list[int]]
+    weights: File
+
+
+class Sealed(Part):
+    """Queries, anchor and the key of the record hash, in one envelope addressed to the DAO's key epoch."""
+
+    file: File
+    key_epoch: Count
+
+
+class Estimator(Part):
+    """Which estimator scores, and its parameters: integers as integers, real numbers as decimal strings."""
+
+    name: Literal["response", "classical", "mirrored"]
+    params: dict[str, int | Decimal] = Field(default_factory=dict, max_length=32)
+
+    def arguments(self) -> dict[str, int | float]:
+        """Parameters as numbers; decimal strings become the nearest float64."""
+        return {key: value if isinstance(value, int) else float(value) for key, value in sorted(self.params.items())}
+
+
+class Schema(Part):
+    """Shape of one record: `inputs` (dtype, shape, closed range) and an integer `target` in [0, classes)."""
+
+    format: Literal["safetensors", "jsonl"]
+    dtype: Literal["float32", "uint8", "int64"]
+    shape: list[Annotated[int, Field(ge=1, le=2**20)]] = Field(max_length=4)
+    minimum: Decimal
+    maximum: Decimal
+    classes: Annotated[int, Field(ge=2, le=2**20)]
+
+
+class Limits(Part):
+    """What is refused without being judged: envelope bytes on chain, and records in a payload."""
+
+    envelope_bytes: Annotated[int, Field(ge=1024, le=256 * 2**20)]
+    min_records: Annotated[int, Field(ge=1, le=2**20)]
+    max_records: Annotated[int, Field(ge=1, le=2**20)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_records > self.max_records:
+            raise ValueError("min_records exceeds max_records")
+        return self
+
+
+class Scoring(Part):
+    """From a score to a payable score, in integers of 1e-9 of the objective.
+
+    `payable = max(0, raw - kappa_milli * stderr / 1000)`, zero below `floor`, at most `contribution_cap`.
+    """
+
+    objective: Literal["expected_error", "cross_entropy"]
+    kappa_milli: Annotated[int, Field(ge=0, le=100_000)]
+    floor: Count
+    contribution_cap: Count
+
+
+class Rewards(Part):
+    """How a round's pool is divided.
+
+    A contribution is paid `pool * payable / max(sum of payable, full_pool_score)`: a round of little value leaves money in the pool.
+    `contributor_cap_bps` bounds what one contributor takes of one pool, in 1/10,000.
+    """
+
+    full_pool_score: Annotated[int, Field(ge=1, le=2**60)]
+    contributor_cap_bps: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Manifest(Part):
+    """The whole document; see the parts."""
+
+    format: Literal["poc-manifest/1"]
+    name: Name
+    versions: Versions
+    model: Model
+    sealed: Sealed
+    estimator: Estimator
+    payload: Schema
+    limits: Limits
+    scoring: Scoring
+    rewards: Rewards
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes; their SHA-256 is the manifest's identity."""
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical bytes: what `DataDAO.publishManifest` takes."""
+        return hashlib.sha256(self.to_bytes()).digest()
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest from untrusted bytes; raises `ManifestError` unless it is valid and canonical."""
+    if len(data) > MAX_BYTES:
+        raise ManifestError(f"manifest of {len(data)} bytes exceeds the limit of {MAX_BYTES}")
+    try:
+        document: Any = json.loads(data)
+        manifest = Manifest.model_validate(document)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"manifest refused: {_first_line(error)}") from None
+    if manifest.to_bytes() != data:
+        raise ManifestError("manifest refused: not in canonical form (sorted keys, no white space, no duplicate keys)")
+    return manifest
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).splitlines()[0]

@@ -1,0 +1,203 @@
+"""What the chain's finalised events say about a round: a pure fold.
+
+    RoundOpened   RoundClosed    SeedDrawn             reports          commits           attestations   quorum
+        |-- Open ----|-- Closed ----|---- Reporting ------|-- Committing ---|--- Attesting ---|-- Finalised
+                                                                                             `-- Stalled -- RoundRetried (attempt + 1)
+                                                                                                         `- RoundAbandoned
+A phase ends at its deadline, or as soon as all the weight of the snapshot has acted. Deadlines are compared with the timestamp of the newest
+finalised block, never with a local clock, so every node sees the same phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+from validator.rounds.included import included
+from validator.rounds.types import ZERO_DIGEST, Submission
+
+
+class Phase(IntEnum):
+    """Phases of a round, in the order of `ScoringRounds.Phase`."""
+
+    NONE = 0
+    OPEN = 1
+    CLOSED = 2
+    REPORTING = 3
+    COMMITTING = 4
+    ATTESTING = 5
+    FINALISED = 6
+    STALLED = 7
+    ABANDONED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One decoded event, in chain order. Addresses are lower-case hex, bytes are bytes."""
+
+    name: str
+    args: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundState:
+    """One round as finalised events tell it. Weights in stake-token units, deadlines in Unix seconds.
+
+    `reports`: (weight, bitmap) by operator; `commits`: commit hash by operator; `attestations`: (attestation digest, signature, fields) by
+    operator; all of the current attempt. `final`: the attested fields once finalised.
+    """
+
+    round: int
+    manifest: bytes
+    first_id: int = 0
+    end_id: int = 0
+    pool: int = 0
+    total_weight: int = 0
+    closed: bool = False
+    seed: bytes = ZERO_DIGEST
+    beacon: bytes = ZERO_DIGEST
+    attempt: int = 0
+    report_deadline: int = 0
+    commit_deadline: int = 0
+    attest_deadline: int = 0
+    reports: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
+    commits: Mapping[str, bytes] = field(default_factory=dict)
+    attestations: Mapping[str, tuple[bytes, bytes, Mapping[str, Any]]] = field(default_factory=dict)
+    final: Mapping[str, Any] | None = None
+    final_digest: bytes = ZERO_DIGEST
+    abandoned: bool = False
+
+    def reported_weight(self) -> int:
+        """Weight of the validators that reported in this attempt."""
+        return sum(weight for weight, _ in self.reports.values())
+
+    def phase(self, timestamp: int) -> Phase:
+        """The phase at a finalised block's `timestamp` (Unix seconds), as far as finalised events tell."""
+        if self.final is not None:
+            return Phase.FINALISED
+        if self.abandoned:
+            return Phase.ABANDONED
+        if not self.closed:
+            return Phase.OPEN
+        if self.seed == ZERO_DIGEST:
+            return Phase.CLOSED
+        if timestamp <= self.report_deadline and self.reported_weight() < self.total_weight:
+            return Phase.REPORTING
+        if timestamp <= self.commit_deadline and not self._all_committed():
+            return Phase.COMMITTING
+        return Phase.ATTESTING if timestamp <= self.attest_deadline else Phase.STALLED
+
+    def _all_committed(self) -> bool:
+        known = {operator: weight for operator, (weight, _) in self.reports.items()}
+        return sum(known.get(operator, 0) for operator in self.commits) >= self.total_weight
+
+    def included(self) -> frozenset[int]:
+        """Ids that a quorum reported; meaningful once the reporting phase has ended."""
+        return included(self.first_id, self.end_id, self.reports.values(), self.total_weight)
+
+
+def fold(facts: Iterable[Fact]) -> dict[int, RoundState]:
+    """All rounds by number. Facts must be in chain order; facts about other things are passed over."""
+    rounds: dict[int, RoundState] = {}
+    for fact in facts:
+        apply = _APPLY.get(fact.name)
+        if apply is not None:
+            number = int(fact.args["round"])
+            rounds[number] = apply(rounds.get(number), fact.args)
+    return rounds
+
+
+def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submission]:
+    """Submissions with ids in [first_id, end_id), in order of id."""
+    found = (
+        Submission(
+            id=int(fact.args["id"]),
+            contributor=str(fact.args["contributor"]),
+            digest=fact.args["digest"],
+            codec=int(fact.args["codec"]),
+            size=int(fact.args["size"]),
+            key_epoch=int(fact.args["keyEpoch"]),
+        )
+        for fact in facts
+        if fact.name == "ContributionSubmitted" and first_id <= int(fact.args["id"]) < end_id
+    )
+    return sorted(found, key=lambda submission: submission.id)
+
+
+def _known(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    if state is None:
+        raise ValueError(f"events of round {args['round']} start before the first block that was scanned")
+    return state
+
+
+def _opened(_: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return RoundState(round=int(args["round"]), manifest=args["manifest"])
+
+
+def _closed(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return replace(
+        _known(state, args),
+        closed=True,
+        first_id=int(args["firstId"]),
+        end_id=int(args["endId"]),
+        pool=int(args["pool"]),
+        total_weight=int(args["totalWeight"]),
+    )
+
+
+def _deadlines(args: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        "report_deadline": int(args["reportDeadline"]),
+        "commit_deadline": int(args["commitDeadline"]),
+        "attest_deadline": int(args["attestDeadline"]),
+    }
+
+
+def _seeded(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return replace(_known(state, args), seed=args["seed"], beacon=args["beacon"], **_deadlines(args))
+
+
+def _reported(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    state = _known(state, args)
+    report = (int(args["weight"]), bytes(args["bitmap"]))
+    return replace(state, reports={**state.reports, str(args["operator"]): report})
+
+
+def _committed(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    state = _known(state, args)
+    return replace(state, commits={**state.commits, str(args["operator"]): args["commitHash"]})
+
+
+def _attested(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    state = _known(state, args)
+    entry = (args["digest"], bytes(args["signature"]), args["attestation"])
+    return replace(state, attestations={**state.attestations, str(args["operator"]): entry})
+
+
+def _finalised(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return replace(_known(state, args), final=args["attestation"], final_digest=args["digest"])
+
+
+def _retried(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return replace(
+        _known(state, args), attempt=int(args["attempt"]), reports={}, commits={}, attestations={}, **_deadlines(args)
+    )
+
+
+def _abandoned(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return replace(_known(state, args), abandoned=True)
+
+
+_APPLY = {
+    "RoundOpened": _opened,
+    "RoundClosed": _closed,
+    "SeedDrawn": _seeded,
+    "AvailabilityReported": _reported,
+    "Committed": _committed,
+    "Attested": _attested,
+    "RoundFinalised": _finalised,
+    "RoundRetried": _retried,
+    "RoundAbandoned": _abandoned,
+}

@@ -1,0 +1,174 @@
+"""One scorer: from opened contributions to the evidence bundle. The daemon and every audit run these lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from validator import exact, influence
+from validator.errors import ValidatorError
+from validator.influence import Problem, Records, Scores, fit, load_probes, to_fixed
+from validator.manifest import Manifest, Versions
+from validator.rounds import evidence as bundle
+from validator.rounds.earnings import add_earnings, divide_pool, payable_score
+from validator.rounds.redundancy import drop_repeats
+from validator.rounds.types import VERSION, Carry, Opened, Status, Terms
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all); must not raise."""
+
+
+class VersionMismatch(ValidatorError):
+    """The manifest asks for arithmetic or rules that this node does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The bundle of a round, and the fitted estimator (safetensors) that an auditor may score with."""
+
+    evidence: bundle.Evidence
+    probes: bytes
+
+
+def own_versions() -> Versions:
+    """What this node computes."""
+    return Versions(exact=exact.VERSION, influence=influence.VERSION, rounds=VERSION)
+
+
+def check_versions(wanted: Versions) -> None:
+    """Raises `VersionMismatch` unless this node computes exactly what the manifest wants."""
+    for name, own in own_versions().model_dump().items():
+        want = getattr(wanted, name)
+        if want != own:
+            hint = "upgrade this node" if want > own else "this node is newer: run the release that the DAO's manifest names"
+            raise VersionMismatch(f"the manifest wants {name} version {want}, this node computes version {own}; {hint}")
+
+
+def score_round(
+    terms: Terms,
+    manifest: Manifest,
+    carry: Carry,
+    problem: Problem,
+    record_key: bytes,
+    opened: Sequence[Opened],
+    *,
+    probes: bytes | None = None,
+    progress: Progress | None = None,
+) -> Judged:
+    """Judge every contribution of [terms.first_id, terms.end_id), given in order of id.
+
+    `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `probes`: a fitted estimator to score with
+    instead of fitting one (audit level 3). Pure: equal arguments give equal bytes on every machine.
+    """
+    check_versions(manifest.versions)
+    if [item.submission.id for item in opened] != list(range(terms.first_id, terms.end_id)):
+        raise ValueError("opened contributions must be the round's ids, in order")
+    distinct = drop_repeats(record_key, carry.known, problem.anchor, opened)
+    fitted = _fit(terms, manifest, problem, probes, progress)
+    scores = _score_groups(fitted, [records for _, records, _ in distinct if records is not None])
+    lines = _lines(manifest, terms.pool, distinct, scores)
+    return Judged(_assemble(terms, carry, fitted.digest(), lines, distinct), fitted.to_bytes())
+
+
+def _fit(
+    terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None
+) -> influence.Fitted:
+    if probes is not None:
+        return load_probes(problem, probes)
+    estimator = manifest.estimator
+    return fit(problem, estimator=estimator.name, seed=terms.seed, progress=progress, **estimator.arguments())
+
+
+def _score_groups(fitted: influence.Fitted, groups: Sequence[Records]) -> list[tuple[int, int]]:
+    """(raw, stderr) of each group in 1e-9 of the objective."""
+    if not groups:
+        return []
+    together = Records.concat(groups)
+    ids = torch.cat([torch.full((len(group),), index, dtype=torch.int64) for index, group in enumerate(groups)])
+    scores: Scores = fitted.score(together, groups=ids)
+    return list(zip(to_fixed(scores.values), to_fixed(scores.stderr), strict=True))
+
+
+def _lines(
+    manifest: Manifest,
+    pool: int,
+    distinct: Sequence[tuple[Opened, Records | None, list[bytes]]],
+    scores: Sequence[tuple[int, int]],
+) -> list[bundle.Line]:
+    remaining = iter(scores)
+    judged = []
+    for item, records, _ in distinct:
+        raw, stderr = next(remaining) if records is not None else (0, 0)
+        payable = payable_score(raw, stderr, manifest.scoring) if records is not None else 0
+        judged.append((item, records, raw, stderr, payable))
+    paid = divide_pool(pool, [(item.submission.contributor, payable) for item, *_, payable in judged], manifest.rewards)
+    return [_line(*row, amount) for row, amount in zip(judged, paid, strict=True)]
+
+
+def _line(item: Opened, records: Records | None, raw: int, stderr: int, payable: int, paid: int) -> bundle.Line:
+    submission = item.submission
+    scored = len(records) if records is not None else 0
+    offered = len(item.records) if item.records is not None else 0
+    return bundle.Line(
+        id=submission.id,
+        contributor=submission.contributor,
+        digest=submission.digest.hex(),
+        codec=submission.codec,
+        size=submission.size,
+        key_epoch=submission.key_epoch,
+        included=item.status not in (Status.UNAVAILABLE, Status.OVERSIZED),
+        status=int(_status(item, records, payable)),
+        reason=item.reason,
+        records=scored,
+        repeats=offered - scored,
+        raw=raw,
+        stderr=stderr,
+        payable=payable,
+        paid=paid,
+    )
+
+
+def _status(item: Opened, records: Records | None, payable: int) -> Status:
+    if item.status is not None:
+        return item.status
+    if records is None:
+        return Status.DUPLICATE
+    return Status.PAID if payable else Status.BELOW_NOISE
+
+
+def _assemble(
+    terms: Terms,
+    carry: Carry,
+    probes: bytes,
+    lines: list[bundle.Line],
+    distinct: Sequence[tuple[Opened, Records | None, list[bytes]]],
+) -> bundle.Evidence:
+    earnings = add_earnings(carry.earnings, [(line.contributor, line.paid) for line in lines])
+    hashes = [
+        digest.hex() for line, (_, _, fresh) in zip(lines, distinct, strict=True) if line.payable for digest in fresh
+    ]
+    draft = bundle.Evidence(
+        format=bundle.FORMAT,
+        versions=bundle.Versions(**own_versions().model_dump()),
+        chain_id=terms.chain_id,
+        contract=terms.contract,
+        round=terms.round,
+        attempt=terms.attempt,
+        manifest=terms.manifest.hex(),
+        beacon=terms.beacon.hex(),
+        seed=terms.seed.hex(),
+        previous=carry.evidence.hex(),
+        pool=terms.pool,
+        probes=probes.hex(),
+        contributions=lines,
+        accepted=sorted(hashes),
+        earnings=list(earnings.items()),
+        inputs_root="0" * 64,
+        scores_root="0" * 64,
+        earnings_root="0" * 64,
+        round_total=0,
+        earned_total=0,
+    )
+    return bundle.sealed(draft)
