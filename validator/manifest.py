@@ -1,8 +1,9 @@
 """The DAO's document: which model, which data it is judged on, how contributions are scored and what they may earn.
 
-A manifest is canonical JSON (sorted keys, no white space, ASCII, integers and strings only: a subset of RFC 8785) of at most 64 KiB,
-so it is one raw block. Its SHA-256 is at once the digest the chain publishes and the digest inside the CID it is fetched by.
-Real numbers are written as decimal strings ("0.05"): decimal-to-binary conversion is correctly rounded everywhere, float printing is not.
+A manifest is canonical JSON (sorted keys, no white space, ASCII, integers and strings only: a subset of RFC 8785) of at
+most 64 KiB, so it is one raw block. Its SHA-256 is at once the digest the chain publishes and the digest inside the CID
+it is fetched by. Real numbers are written as decimal strings ("0.05"): decimal-to-binary conversion is correctly
+rounded everywhere, float printing is not.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ class Scoring(Part):
 class Rewards(Part):
     """How a round's pool is divided.
 
-    A contribution is paid `pool * payable / max(sum of payable, full_pool_score)`: a round of little value leaves money in the pool.
-    `contributor_cap_bps` bounds what one contributor takes of one pool, in 1/10,000.
+    A contribution is paid `pool * payable / max(sum of payable, full_pool_score)`: a round of little value leaves money
+    in the pool. `contributor_cap_bps` bounds what one contributor takes of one pool, in 1/10,000.
     """
 
     full_pool_score: Annotated[int, Field(ge=1, le=2**60)]

@@ -25,7 +25,9 @@ class JournalError(ValidatorError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One finalised event: where it stands, who emitted it, what it says (integers, strings, bytes, lists and mappings of them)."""
+    """One finalised event: where it stands, who emitted it, what it says (integers, strings, bytes, lists and mappings
+    of them).
+    """
 
     block: int
     log_index: int
@@ -118,7 +120,7 @@ class Journal:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
-    # --- what the chain said -------------------------------------------------------------------------------------------------------------
+    # --- what the chain said -----------------------------------------------------------------------------------------
 
     def mark(self) -> Mark | None:
         """How far finalised blocks were scanned; None before the first scan."""
@@ -132,7 +134,9 @@ class Journal:
                 "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [(e.block, e.log_index, e.transaction_hash, e.contract, e.name, pack(e.args)) for e in events],
             )
-            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (mark.number, mark.hash, mark.timestamp))
+            db.execute(
+                "INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (mark.number, mark.hash, mark.timestamp)
+            )
 
     def events(self, *names: str, after_block: int = -1) -> list[Row]:
         """Finalised events in chain order, all or those of the given names."""
@@ -146,17 +150,18 @@ class Journal:
         return [Row(block, index, tx, contract, name, unpack(args)) for block, index, tx, contract, name, args in rows]
 
     def rollback(self, number: int, hash_: bytes, timestamp: int) -> None:
-        """Forget everything learned above block `number`: the one answer to a reorg, over every table that knows blocks.
+        """Forget everything learned above block `number`: the one answer to a reorg, over every table that knows
+        blocks.
 
-        Content is kept (a digest means the same on every branch), and so are transactions (their intents are re-checked against the chain) and,
-        in a file of its own, what was signed: a reorg never permits a second signature.
+        Content is kept (a digest means the same on every branch), and so are transactions (their intents are re-checked
+        against the chain) and, in a file of its own, what was signed: a reorg never permits a second signature.
         """
         with self.transaction() as db:
             db.execute("DELETE FROM events WHERE block > ?", (number,))
             db.execute("DELETE FROM steps WHERE block > ?", (number,))
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (number, hash_, timestamp))
 
-    # --- what we did ---------------------------------------------------------------------------------------------------------------------
+    # --- what we did -------------------------------------------------------------------------------------------------
 
     def step(self, round_: int, attempt: int, step: str) -> dict[str, Any] | None:
         """What was recorded for a step, or None if it has not been taken."""
@@ -197,7 +202,9 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     )
     scripts = {int(entry.name[:4]): entry.read_text() for entry in files if entry.name.endswith(".sql")}
     if version > max(scripts):
-        raise JournalError(f"{path} was written by a newer release (schema {version}); run that release, or restore a backup")
+        raise JournalError(
+            f"{path} was written by a newer release (schema {version}); run that release, or restore a backup"
+        )
     for number, script in sorted(scripts.items()):
         if number > version:
             db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

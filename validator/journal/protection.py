@@ -1,7 +1,9 @@
-"""Signing protection in the manner of EIP-3076: one row a (chain, contract, validator, round, attempt), written before the signer is called.
+"""Signing protection in the manner of EIP-3076: one row a (chain, contract, validator, round, attempt), written before
+the signer is called.
 
-The file is opened exclusively, so two processes with one key cannot both sign from it. It is never created by accident: a node that finds no file
-while the chain shows its past attestations refuses to start. The same content may be signed again (a lost answer, a restart); other content never.
+The file is opened exclusively, so two processes with one key cannot both sign from it. It is never created by accident:
+a node that finds no file while the chain shows its past attestations refuses to start. The same content may be signed
+again (a lost answer, a restart); other content never.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ from validator.errors import ValidatorError
 
 FORMAT = "poc-signing-protection/1"
 
+_EXISTS = "{} exists already; signing history is never overwritten"
+_MISSING = (
+    "{} is missing: import this validator's signing history (`validator keys protection-import`), or create an empty "
+    "one (`validator keys protection-create`) only if this key has never signed"
+)
 _SCHEMA = """
 CREATE TABLE signatures (
     chain_id  INTEGER NOT NULL,
@@ -53,14 +60,11 @@ class SigningProtection:
     """The open history of signatures of this machine; holds the file's exclusive lock until closed."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open `path`; raises `ProtectionError` if it is missing (unless `create`), damaged, or held by another process."""
+        """Open `path`; raises `ProtectionError` if it is missing (unless `create`), damaged, or held by another
+        process.
+        """
         if create == path.exists():
-            raise ProtectionError(
-                f"{path} exists already; signing history is never overwritten"
-                if create
-                else f"{path} is missing: import this validator's signing history (`validator keys protection import`), or create an empty one "
-                "with `validator keys protection create` only if this key has never signed"
-            )
+            raise ProtectionError(_EXISTS.format(path) if create else _MISSING.format(path))
         if create:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
@@ -107,7 +111,8 @@ class SigningProtection:
         ).fetchone()
         if row[0] != digest:
             raise ProtectionError(
-                f"refused to sign a second answer for round {slot.round}, attempt {slot.attempt}: signed {row[0].hex()}, asked for {digest.hex()}; "
+                f"refused to sign a second answer for round {slot.round}, attempt {slot.attempt}: "
+                f"signed {row[0].hex()}, asked for {digest.hex()}; "
                 "find out why this node's answer changed before anything else"
             )
 
@@ -151,9 +156,7 @@ def _parse(text: str) -> list[tuple[Slot, bytes]]:
             raise ProtectionError(f"not a signing history: format {document['format']!r}, wanted {FORMAT!r}")
         return [
             (
-                Slot(
-                    int(e["chain_id"]), str(e["contract"]), str(e["validator"]), int(e["round"]), int(e["attempt"])
-                ),
+                Slot(int(e["chain_id"]), str(e["contract"]), str(e["validator"]), int(e["round"]), int(e["attempt"])),
                 bytes.fromhex(e["digest"]),
             )
             for e in document["signatures"]

@@ -1,4 +1,4 @@
-"""The rules of a round as pure functions: no clock, socket, disk or key. The daemon and the auditor share every line."""
+"""The rules of a round as pure functions: no clock, socket, disk or key. The daemon and auditors share every line."""
 
 from __future__ import annotations
 

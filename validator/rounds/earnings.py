@@ -20,7 +20,8 @@ def payable_score(raw: int, stderr: int, scoring: Scoring) -> int:
 def divide_pool(pool: int, payable: Sequence[tuple[str, int]], rewards: Rewards) -> list[int]:
     """Reward-token units for each (contributor, payable) pair, rounded down; their sum never exceeds `pool`.
 
-    A contributor above the cap is scaled down over all of that contributor's contributions; what is cut stays in the pool.
+    A contributor above the cap is scaled down over all of that contributor's contributions; what is cut stays in the
+    pool.
     """
     denominator = max(sum(score for _, score in payable), rewards.full_pool_score)
     paid = [pool * score // denominator for _, score in payable]
@@ -35,7 +36,9 @@ def divide_pool(pool: int, payable: Sequence[tuple[str, int]], rewards: Rewards)
 
 
 def add_earnings(before: Mapping[str, int], paid: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Lifetime earnings after this round, by contributor in ascending order of address; contributors paid nothing are not added."""
+    """Lifetime earnings after this round, by contributor in ascending order of address; contributors paid nothing are
+    not added.
+    """
     after = dict(before)
     for contributor, amount in paid:
         if amount:

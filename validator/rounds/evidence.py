@@ -1,7 +1,8 @@
 """The evidence bundle: one canonical document a round and attempt, the same bytes for every honest validator.
 
-It holds everything that a stranger needs to check the attestation, and nothing that was sealed: no plaintext, no loss traces. Integers and
-lower-case hex only; keys sorted, no white space; the attestation carries the digest of the root of its UnixFS file.
+It holds everything that a stranger needs to check the attestation, and nothing that was sealed: no plaintext, no loss
+traces. Integers and lower-case hex only; keys sorted, no white space; the attestation carries the digest of the root of
+its UnixFS file.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class EvidenceError(ValidatorError):
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One contribution of the round: what the chain said of it, and what became of it.
 
-    `records`: records scored, `repeats`: records dropped as seen before; `raw`, `stderr`, `payable` in 1e-9 of the objective; `paid` in
-    reward-token units; `reason`: a stable code, empty when there is nothing to add to the status.
+    `records`: records scored, `repeats`: records dropped as seen before; `raw`, `stderr`, `payable` in 1e-9 of the
+    objective; `paid` in reward-token units; `reason`: a stable code, empty when there is nothing to add to the status.
     """
 
     id: Natural
@@ -65,7 +66,9 @@ class Versions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole bundle. `previous` is the digest of the last finalised round's bundle; `accepted` the keyed hashes of records paid in this one."""
+    """The whole bundle. `previous` is the digest of the last finalised round's bundle; `accepted` the keyed hashes of
+    records paid in this one.
+    """
 
     format: str
     versions: Versions

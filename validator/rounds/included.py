@@ -11,7 +11,9 @@ def quorum(weight: int, total: int) -> bool:
 
 
 def encode_bitmap(first_id: int, end_id: int, available: Iterable[int]) -> bytes:
-    """Bitmap of `available` ids over [first_id, end_id): bit i (least significant first in byte i // 8) is id `first_id + i`."""
+    """Bitmap of `available` ids over [first_id, end_id): bit i (least significant first in byte i // 8) is id `first_id
+    + i`.
+    """
     bitmap = bytearray((end_id - first_id + 7) // 8)
     for id_ in available:
         if not first_id <= id_ < end_id:
@@ -29,7 +31,8 @@ def decode_bitmap(first_id: int, end_id: int, bitmap: bytes) -> frozenset[int]:
 def included(first_id: int, end_id: int, reports: Iterable[tuple[int, bytes]], total_weight: int) -> frozenset[int]:
     """Ids that reports of (weight, bitmap) carry with a quorum of `total_weight`.
 
-    Computed by every node from finalised events only, so a contributor who serves some validators and starves others cannot split the vote.
+    Computed by every node from finalised events only, so a contributor who serves some validators and starves others
+    cannot split the vote.
     """
     weights: dict[int, int] = {}
     for weight, bitmap in reports:

@@ -2,10 +2,12 @@
 
     RoundOpened   RoundClosed    SeedDrawn             reports          commits           attestations   quorum
         |-- Open ----|-- Closed ----|---- Reporting ------|-- Committing ---|--- Attesting ---|-- Finalised
-                                                                                             `-- Stalled -- RoundRetried (attempt + 1)
-                                                                                                         `- RoundAbandoned
-A phase ends at its deadline, or as soon as all the weight of the snapshot has acted. Deadlines are compared with the timestamp of the newest
-finalised block, never with a local clock, so every node sees the same phase.
+                                                                                             `-- Stalled -- RoundRetried
+                                                                                             (attempt + 1)
+                                                                                                         `-
+                                                                                                         RoundAbandoned
+A phase ends at its deadline, or as soon as all the weight of the snapshot has acted. Deadlines are compared with the
+timestamp of the newest finalised block, never with a local clock, so every node sees the same phase.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class Fact:
 class RoundState:
     """One round as finalised events tell it. Weights in stake-token units, deadlines in Unix seconds.
 
-    `reports`: (weight, bitmap) by operator; `commits`: commit hash by operator; `attestations`: (attestation digest, signature, fields) by
-    operator; all of the current attempt. `final`: the attested fields once finalised.
+    `reports`: (weight, bitmap) by operator; `commits`: commit hash by operator; `attestations`: (attestation digest,
+    signature, fields) by operator; all of the current attempt. `final`: the attested fields once finalised.
     """
 
     round: int

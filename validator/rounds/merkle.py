@@ -1,7 +1,8 @@
 """Merkle trees that OpenZeppelin's `MerkleProof` verifies and its `StandardMerkleTree` reproduces.
 
-A leaf is `keccak256(keccak256(abi.encode(fields)))`: the double hash keeps an inner node from passing as a leaf (second preimage).
-Leaves are sorted by hash, pairs are sorted before hashing, and the tree is the complete binary tree of 2n - 1 nodes in one array.
+A leaf is `keccak256(keccak256(abi.encode(fields)))`: the double hash keeps an inner node from passing as a leaf (second
+preimage). Leaves are sorted by hash, pairs are sorted before hashing, and the tree is the complete binary tree of 2n -
+1 nodes in one array.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def _pair(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A built tree: `nodes[0]` is the root, children of i are 2i + 1 and 2i + 2; `place[k]` is where the k-th given leaf stands."""
+    """A built tree: `nodes[0]` is the root, children of i are 2i + 1 and 2i + 2; `place[k]` is where the k-th given
+    leaf stands.
+    """
 
     nodes: tuple[bytes, ...]
     place: tuple[int, ...]

@@ -1,7 +1,7 @@
 """Nobody is paid twice for one record: exact repeats are recognised by a keyed hash of the canonical record.
 
-Later rounds carry only keyed hashes forward. A plain hash would let anyone who guesses a record (they may have little entropy)
-learn that the DAO holds it; the key travels sealed with the queries.
+Later rounds carry only keyed hashes forward. A plain hash would let anyone who guesses a record (they may have little
+entropy) learn that the DAO holds it; the key travels sealed with the queries.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from validator.influence import Records
 from validator.rounds.types import Opened
 
 HASH_BYTES = 16
-"""128 bits: a repeat is missed or claimed by accident with probability below n^2 / 2^129 for n records, and the key is secret."""
+"""128 bits: a repeat is missed or claimed by accident with probability below n^2 / 2^129 for n records, and the key is
+secret.
+"""
 
 
 def record_hash(key: bytes, inputs: torch.Tensor, target: torch.Tensor) -> bytes:
-    """Keyed BLAKE2b of one canonical record: dtype, shape, then little-endian values with -0.0 written as 0.0, then the target."""
+    """Keyed BLAKE2b of one canonical record: dtype, shape, then little-endian values with -0.0 written as 0.0, then the
+    target.
+    """
     values = (inputs + 0 if inputs.dtype.is_floating_point else inputs).contiguous()
     head = f"{str(values.dtype).removeprefix('torch.')}:{','.join(map(str, values.shape))};".encode()
     body = values.numpy().astype(values.numpy().dtype.newbyteorder("<"), copy=False).tobytes()
@@ -35,10 +39,12 @@ def record_hashes(key: bytes, records: Records) -> list[bytes]:
 def drop_repeats(
     key: bytes, known: frozenset[bytes], anchor: Records, opened: Sequence[Opened]
 ) -> list[tuple[Opened, Records | None, list[bytes]]]:
-    """For each opened contribution in on-chain order: itself, its records seen for the first time (or None), and their keyed hashes.
+    """For each opened contribution in on-chain order: itself, its records seen for the first time (or None), and their
+    keyed hashes.
 
-    A record is a repeat if it stands in the anchor, was paid in an earlier round (`known`), or came earlier in this round. The first to submit
-    a record in a round keeps it, whatever becomes of that contribution: order on chain is the only order that every validator shares.
+    A record is a repeat if it stands in the anchor, was paid in an earlier round (`known`), or came earlier in this
+    round. The first to submit a record in a round keeps it, whatever becomes of that contribution: order on chain is
+    the only order that every validator shares.
     """
     seen = set(known) | set(record_hashes(key, anchor))
     result: list[tuple[Opened, Records | None, list[bytes]]] = []

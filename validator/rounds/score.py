@@ -42,7 +42,11 @@ def check_versions(wanted: Versions) -> None:
     for name, own in own_versions().model_dump().items():
         want = getattr(wanted, name)
         if want != own:
-            hint = "upgrade this node" if want > own else "this node is newer: run the release that the DAO's manifest names"
+            hint = (
+                "upgrade this node"
+                if want > own
+                else "this node is newer: run the release that the DAO's manifest names"
+            )
             raise VersionMismatch(f"the manifest wants {name} version {want}, this node computes version {own}; {hint}")
 
 
@@ -59,8 +63,9 @@ def score_round(
 ) -> Judged:
     """Judge every contribution of [terms.first_id, terms.end_id), given in order of id.
 
-    `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `probes`: a fitted estimator to score with
-    instead of fitting one (audit level 3). Pure: equal arguments give equal bytes on every machine.
+    `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `probes`: a
+    fitted estimator to score with instead of fitting one (audit level 3). Pure: equal arguments give equal bytes on
+    every machine.
     """
     check_versions(manifest.versions)
     if [item.submission.id for item in opened] != list(range(terms.first_id, terms.end_id)):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from validator.influence import Records
+if TYPE_CHECKING:  # torch is slow to import, and looking up a score needs none of it
+    from validator.influence import Records
 
 VERSION = 1
 """Version of the rules in this room; part of every manifest. A change of any signed integer bumps it."""
@@ -28,7 +30,7 @@ class Status(IntEnum):
 
 
 WORDS: Mapping[Status, str] = {
-    Status.UNAVAILABLE: "not fetched by a quorum of validators; the deposit comes back, submit it again once it can be fetched",
+    Status.UNAVAILABLE: "not fetched by a quorum of validators; the deposit comes back",
     Status.PAID: "improves the model; paid",
     Status.BELOW_NOISE: "does not improve the model by more than the uncertainty of its score",
     Status.DUPLICATE: "every record repeats one that was known before",
@@ -45,7 +47,9 @@ FORFEITS = frozenset({Status.UNDECRYPTABLE, Status.REPLAYED, Status.MALFORMED, S
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A contribution as the chain announced it. `digest` and `codec` (0 raw, 1 dag-pb) name its envelope; `size` in bytes."""
+    """A contribution as the chain announced it. `digest` and `codec` (0 raw, 1 dag-pb) name its envelope; `size` in
+    bytes.
+    """
 
     id: int
     contributor: str
@@ -57,7 +61,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A contribution after opening and parsing: either records to score, or a status that ends it, with a stable reason code."""
+    """A contribution after opening and parsing: either records to score, or a status that ends it, with a stable reason
+    code.
+    """
 
     submission: Submission
     records: Records | None = None
@@ -67,7 +73,9 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the chain fixed for a round: who asks, under which manifest and seed, for how much (`pool`, reward-token units)."""
+    """What the chain fixed for a round: who asks, under which manifest and seed, for how much (`pool`, reward-token
+    units).
+    """
 
     chain_id: int
     contract: str
@@ -85,8 +93,8 @@ class Terms:
 class Carry:
     """What a round inherits from the last finalised one.
 
-    `evidence`: digest of its bundle (zero before the first); `earnings`: lifetime earnings by contributor; `known`: keyed hashes of the
-    records accepted so far.
+    `evidence`: digest of its bundle (zero before the first); `earnings`: lifetime earnings by contributor; `known`:
+    keyed hashes of the records accepted so far.
     """
 
     evidence: bytes = ZERO_DIGEST

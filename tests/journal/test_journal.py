@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from validator.journal import Journal, JournalError
+from validator.journal.database import Mark, Row, pack, unpack
+
+
+def event(block: int, index: int = 0, name: str = "Happened") -> Row:
+    return Row(block, index, b"t" * 32, "0xc", name, {"big": 2**200, "data": b"\0\1", "list": [1, {"a": -(2**100)}]})
+
+
+def mark(number: int) -> Mark:
+    return Mark(number, bytes([number % 256]) * 32, number * 10)
+
+
+plain = st.recursive(
+    st.integers(-(2**256), 2**256) | st.binary(max_size=40) | st.text(max_size=20) | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(plain)
+def test_pack__anything_an_event_may_hold__survives_the_round_trip(value: object):
+    assert unpack(pack(value)) == value
+
+
+def test_record__events_and_mark__are_read_back_after_reopening(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.record([event(2), event(1, 1), event(1, 0)], mark(2))
+    journal.close()
+    again = Journal(tmp_path / "journal.sqlite")
+    assert [(row.block, row.log_index) for row in again.events()] == [(1, 0), (1, 1), (2, 0)]
+    assert again.events()[0] == event(1, 0)
+    assert again.mark() == mark(2)
+
+
+def test_record__empty_range__still_moves_the_checkpoint(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.record([], mark(50))
+    assert journal.mark() == mark(50)
+
+
+def test_record__fails_halfway__leaves_neither_events_nor_mark(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    broken = Row(2, 0, b"", "0xc", None, {})  # type: ignore[arg-type]
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.record([event(1), broken], mark(2))
+    assert journal.events() == []
+    assert journal.mark() is None
+
+
+def test_rollback__reorg__forgets_later_events_and_steps_in_every_table_that_knows_blocks(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.record([event(1)], mark(1))
+    journal.take_step(1, 0, "reported", {"bitmap": b"\1"})
+    journal.record([event(2)], mark(2))
+    journal.take_step(1, 0, "scored", {"evidence": b"e"})
+    journal.set_content(b"d" * 32, 0, "fetched", 1, "", 0.0)
+    journal.rollback(1, bytes(32), 10)
+    assert [row.block for row in journal.events()] == [1]
+    assert journal.step(1, 0, "reported") == {"bitmap": b"\1"}
+    assert journal.step(1, 0, "scored") is None
+    assert journal.content_state(b"d" * 32, 0) is not None
+    assert journal.mark() == Mark(1, bytes(32), 10)
+
+
+def test_journal__written_by_a_newer_release__is_refused_in_one_line(tmp_path: Path):
+    path = tmp_path / "journal.sqlite"
+    Journal(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 999")
+    with pytest.raises(JournalError, match="newer release"):
+        Journal(path)
+
+
+def test_journal__file__is_readable_by_its_owner_only(tmp_path: Path):
+    Journal(tmp_path / "journal.sqlite")
+    assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0

@@ -1,0 +1,108 @@
+"""The one reader of environment and configuration file.
+
+Every option is `VALIDATOR_<NAME>` in the environment or `<name>` in `<home>/validator.toml`; the environment wins. A
+secret is never an option: it is read from the file that `<NAME>_FILE` names.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from validator.errors import ValidatorError
+
+CONFIG_NAME = "validator.toml"
+DEFAULT_HOME = Path("~/.poc-validator")
+
+
+class SettingsError(ValidatorError):
+    """An option is missing or makes no sense."""
+
+
+class Settings(BaseSettings):
+    """What a command needs to know about this machine; see `docs/operator-guide.md` for each option in words."""
+
+    model_config = SettingsConfigDict(env_prefix="VALIDATOR_", extra="forbid", frozen=True)
+
+    home: Path = DEFAULT_HOME
+    rpc: str = "http://127.0.0.1:8545"
+    contract: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
+    content: str = "local:store"
+    password_file: Path | None = None
+    finality: Annotated[str, Field(pattern=r"^(finalized|[0-9]{1,4})$")] = "finalized"
+    start_block: Annotated[int, Field(ge=0)] = 0
+    poll_seconds: Annotated[float, Field(gt=0.05, le=600)] = 4.0
+    rpc_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
+    stagger_seconds: Annotated[float, Field(ge=0, le=600)] = 6.0
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    max_fee_gwei: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file of the home that those two name."""
+        home = Path(init_settings().get("home") or env_settings().get("home") or DEFAULT_HOME).expanduser()
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, home / CONFIG_NAME)
+
+    def path(self, name: str) -> Path:
+        """A file or folder under the home."""
+        return self.home.expanduser() / name
+
+    def content_spec(self) -> str:
+        """The content store's specification; a relative `local:` path is under the home."""
+        kind, _, rest = self.content.partition(":")
+        if kind == "local" and "," not in rest:
+            return f"local:{self.path(rest) if not Path(rest).expanduser().is_absolute() else Path(rest)}"
+        return self.content
+
+    def password(self) -> str:
+        """The keystores' password, from `password_file` (default `<home>/password`); one line, the newline is not part
+        of it.
+        """
+        path = (self.password_file or self.path("password")).expanduser()
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise SettingsError(f"password file {path}: {error.strerror}; set VALIDATOR_PASSWORD_FILE") from None
+        return text.rstrip("\r\n")
+
+    def entry(self) -> str:
+        """The address of `ScoringRounds`, from which all other contracts are read."""
+        if not self.contract:
+            raise SettingsError(
+                "no DAO is configured: set `contract` to the ScoringRounds address (VALIDATOR_CONTRACT)"
+            )
+        return self.contract
+
+
+def load_settings(home: Path | None = None, **options: object) -> Settings:
+    """Settings for `home`; options given as None are left to the environment and the file. Raises `SettingsError` in
+    one line.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if home is not None:
+        given["home"] = home
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"option {name}: {first['msg']} (in the environment, {CONFIG_NAME} or on the command line)"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{CONFIG_NAME} is not TOML: {error}") from None
