@@ -72,7 +72,14 @@ class Estimator(Part):
     name: Literal["response", "classical", "mirrored"]
     params: dict[str, int | Decimal] = Field(default_factory=dict, max_length=32)
 
-    def arguments(self) -> dict[str, int | float]:
+    @model_validator(mode="after")
+    def _own_names(self) -> Self:
+        taken = sorted({"problem", "estimator", "seed", "per_query", "progress", "parts"} & self.params.keys())
+        if taken:
+            raise ValueError(f"{', '.join(taken)} cannot be set by a manifest")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
         """Parameters as numbers; decimal strings become the nearest float64."""
         return {key: value if isinstance(value, int) else float(value) for key, value in sorted(self.params.items())}
 
@@ -148,15 +155,23 @@ class Manifest(Part):
         return hashlib.sha256(self.to_bytes()).digest()
 
 
+def make_manifest(document: Any) -> Manifest:  # noqa: ANN401 - whatever JSON or TOML held
+    """A manifest from plain data; raises `ManifestError` that names the first thing wrong."""
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise ManifestError(f"manifest refused: {_first_line(error)}") from None
+
+
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest from untrusted bytes; raises `ManifestError` unless it is valid and canonical."""
     if len(data) > MAX_BYTES:
         raise ManifestError(f"manifest of {len(data)} bytes exceeds the limit of {MAX_BYTES}")
     try:
         document: Any = json.loads(data)
-        manifest = Manifest.model_validate(document)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"manifest refused: {_first_line(error)}") from None
+    manifest = make_manifest(document)
     if manifest.to_bytes() != data:
         raise ManifestError("manifest refused: not in canonical form (sorted keys, no white space, no duplicate keys)")
     return manifest

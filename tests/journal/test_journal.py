@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from validator.journal import Journal, JournalError
 from validator.journal.database import Mark, Row, pack, unpack
+from validator.journal.intents import Intents
 
 
 def event(block: int, index: int = 0, name: str = "Happened") -> Row:
@@ -63,12 +64,12 @@ def test_rollback__reorg__forgets_later_events_and_steps_in_every_table_that_kno
     journal.record([event(2)], mark(2))
     journal.take_step(1, 0, "scored", {"evidence": b"e"})
     journal.set_content(b"d" * 32, 0, "fetched", 1, "", 0.0)
-    journal.rollback(1, bytes(32), 10)
+    journal.rollback(1)
     assert [row.block for row in journal.events()] == [1]
     assert journal.step(1, 0, "reported") == {"bitmap": b"\1"}
     assert journal.step(1, 0, "scored") is None
     assert journal.content_state(b"d" * 32, 0) is not None
-    assert journal.mark() == Mark(1, bytes(32), 10)
+    assert journal.mark() == mark(1)
 
 
 def test_journal__written_by_a_newer_release__is_refused_in_one_line(tmp_path: Path):
@@ -83,3 +84,35 @@ def test_journal__written_by_a_newer_release__is_refused_in_one_line(tmp_path: P
 def test_journal__file__is_readable_by_its_owner_only(tmp_path: Path):
     Journal(tmp_path / "journal.sqlite")
     assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_rollback__below_everything__starts_from_nothing(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.record([event(5)], mark(5))
+    journal.rollback(4)
+    assert (journal.events(), journal.mark()) == ([], None)
+
+
+def test_intents__key_under_way_or_nonce_taken__is_refused(tmp_path: Path):
+    intents = Intents(Journal(tmp_path / "journal.sqlite"))
+    intents.add(1, "0xa", "commit/1", 7, b"")
+    with pytest.raises(JournalError, match="in the journal already"):
+        intents.add(1, "0xa", "commit/1", 8, b"")
+    with pytest.raises(JournalError, match="in the journal already"):
+        intents.add(1, "0xa", "commit/2", 7, b"")
+    intents.add(1, "0xb", "commit/1", 7, b"")
+    assert [row.key for row in intents.unsettled(1, "0xa")] == ["commit/1"]
+
+
+@pytest.mark.parametrize(("outcome", "again"), [("mined", False), ("reverted", True), ("displaced", True)])
+def test_intents__settled__may_be_prepared_again_only_if_it_had_no_effect(tmp_path: Path, outcome: str, again: bool):
+    intents = Intents(Journal(tmp_path / "journal.sqlite"))
+    intents.add(1, "0xa", "commit/1", 7, b"body")
+    intents.settle(1, "0xa", "commit/1", outcome, b"h" * 32, 5)
+    assert intents.next_nonce(1, "0xa") == 8
+    if again:
+        intents.add(1, "0xa", "commit/1", 8, b"")
+    else:
+        with pytest.raises(JournalError):
+            intents.add(1, "0xa", "commit/1", 8, b"")
+    assert intents.newest(1, "0xa", "commit/1").nonce == (8 if again else 7)

@@ -61,9 +61,9 @@ def test_phase__two_of_three_committed__waits_for_the_third_until_the_deadline()
 
 def test_fold__retried__forgets_reports_and_commits_but_keeps_the_seed():
     deadlines: dict[str, Any] = {"reportDeadline": 400, "commitDeadline": 500, "attestDeadline": 600}
-    retried = Fact("RoundRetried", {"round": 1, "attempt": 1, **deadlines})
+    retried = Fact("RoundRetried", {"round": 1, "attempt": 2, **deadlines})
     state = fold([OPENED, CLOSED, SEEDED, report("a"), commit("a"), retried])[1]
-    assert (state.attempt, state.seed, dict(state.reports), dict(state.commits)) == (1, b"s" * 32, {}, {})
+    assert (state.attempt, state.seed, dict(state.reports), dict(state.commits)) == (2, b"s" * 32, {}, {})
     assert state.phase(399) is Phase.REPORTING
 
 

@@ -46,6 +46,9 @@ class Mark:
     timestamp: int
 
 
+KEPT_MARKS = 256
+"""Checkpoints kept for finding back after a reorg."""
+
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -124,8 +127,13 @@ class Journal:
 
     def mark(self) -> Mark | None:
         """How far finalised blocks were scanned; None before the first scan."""
-        rows = self.query("SELECT number, hash, timestamp FROM checkpoint")
-        return Mark(*rows[0]) if rows else None
+        return next(iter(self.marks()), None)
+
+    def marks(self) -> list[Mark]:
+        """The checkpoints that are kept, newest first."""
+        return [
+            Mark(*row) for row in self.query("SELECT number, hash, timestamp FROM checkpoints ORDER BY number DESC")
+        ]
 
     def record(self, events: Iterable[Row], mark: Mark) -> None:
         """Add the events up to `mark` and move the checkpoint there, atomically. An empty range moves it too."""
@@ -134,8 +142,11 @@ class Journal:
                 "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [(e.block, e.log_index, e.transaction_hash, e.contract, e.name, pack(e.args)) for e in events],
             )
+            db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (mark.number, mark.hash, mark.timestamp))
             db.execute(
-                "INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (mark.number, mark.hash, mark.timestamp)
+                "DELETE FROM checkpoints WHERE number NOT IN "
+                "(SELECT number FROM checkpoints ORDER BY number DESC LIMIT ?)",
+                (KEPT_MARKS,),
             )
 
     def events(self, *names: str, after_block: int = -1) -> list[Row]:
@@ -149,17 +160,18 @@ class Journal:
         )
         return [Row(block, index, tx, contract, name, unpack(args)) for block, index, tx, contract, name, args in rows]
 
-    def rollback(self, number: int, hash_: bytes, timestamp: int) -> None:
+    def rollback(self, number: int) -> None:
         """Forget everything learned above block `number`: the one answer to a reorg, over every table that knows
         blocks.
 
-        Content is kept (a digest means the same on every branch), and so are transactions (their intents are re-checked
-        against the chain) and, in a file of its own, what was signed: a reorg never permits a second signature.
+        Content is kept (a digest means the same on every branch), and so are transactions (their intents are
+        re-checked against the chain) and, in a file of its own, what was signed: a reorg never permits a second
+        signature.
         """
         with self.transaction() as db:
             db.execute("DELETE FROM events WHERE block > ?", (number,))
             db.execute("DELETE FROM steps WHERE block > ?", (number,))
-            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?)", (number, hash_, timestamp))
+            db.execute("DELETE FROM checkpoints WHERE number > ?", (number,))
 
     # --- what we did -------------------------------------------------------------------------------------------------
 

@@ -128,6 +128,17 @@ def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submi
     return sorted(found, key=lambda submission: submission.id)
 
 
+def weights_at_close(facts: Iterable[Fact], round_: int) -> dict[str, int]:
+    """Weight of every operator in the snapshot of a round: what the last change before its close made it."""
+    weights: dict[str, int] = {}
+    for fact in facts:
+        if fact.name == "StakeChanged":
+            weights[str(fact.args["operator"])] = int(fact.args["weight"])
+        if fact.name == "RoundClosed" and int(fact.args["round"]) == round_:
+            return weights
+    raise ValueError(f"round {round_} was not closed")
+
+
 def _known(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
     if state is None:
         raise ValueError(f"events of round {args['round']} start before the first block that was scanned")
@@ -149,7 +160,7 @@ def _closed(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
     )
 
 
-def _deadlines(args: Mapping[str, Any]) -> dict[str, int]:
+def _deadlines(args: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "report_deadline": int(args["reportDeadline"]),
         "commit_deadline": int(args["commitDeadline"]),
@@ -158,7 +169,7 @@ def _deadlines(args: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _seeded(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
-    return replace(_known(state, args), seed=args["seed"], beacon=args["beacon"], **_deadlines(args))
+    return replace(_known(state, args), seed=args["seed"], beacon=args["beacon"], attempt=1, **_deadlines(args))
 
 
 def _reported(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:

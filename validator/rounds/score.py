@@ -9,12 +9,18 @@ import torch
 
 from validator import exact, influence
 from validator.errors import ValidatorError
-from validator.influence import Problem, Records, Scores, fit, load_probes, to_fixed
+from validator.influence import Problem, Records, fit, load_probes
+from validator.influence.probes import Probes
+from validator.influence.records import concat
+from validator.influence.response import Response
 from validator.manifest import Manifest, Versions
 from validator.rounds import evidence as bundle
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
 from validator.rounds.redundancy import drop_repeats
 from validator.rounds.types import VERSION, Carry, Opened, Status, Terms
+
+Fitted = Response | Probes
+"""What `fit` gives: something that scores groups of records."""
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all); must not raise."""
@@ -57,6 +63,7 @@ def score_round(
     problem: Problem,
     record_key: bytes,
     opened: Sequence[Opened],
+    file_digest: Callable[[bytes], bytes],
     *,
     probes: bytes | None = None,
     progress: Progress | None = None,
@@ -72,28 +79,27 @@ def score_round(
         raise ValueError("opened contributions must be the round's ids, in order")
     distinct = drop_repeats(record_key, carry.known, problem.anchor, opened)
     fitted = _fit(terms, manifest, problem, probes, progress)
+    fitted_bytes = fitted.to_bytes()
     scores = _score_groups(fitted, [records for _, records, _ in distinct if records is not None])
     lines = _lines(manifest, terms.pool, distinct, scores)
-    return Judged(_assemble(terms, carry, fitted.digest(), lines, distinct), fitted.to_bytes())
+    return Judged(_assemble(terms, carry, file_digest(fitted_bytes), lines, distinct), fitted_bytes)
 
 
-def _fit(
-    terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None
-) -> influence.Fitted:
+def _fit(terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None) -> Fitted:
     if probes is not None:
         return load_probes(problem, probes)
     estimator = manifest.estimator
     return fit(problem, estimator=estimator.name, seed=terms.seed, progress=progress, **estimator.arguments())
 
 
-def _score_groups(fitted: influence.Fitted, groups: Sequence[Records]) -> list[tuple[int, int]]:
+def _score_groups(fitted: Fitted, groups: Sequence[Records]) -> list[tuple[int, int]]:
     """(raw, stderr) of each group in 1e-9 of the objective."""
     if not groups:
         return []
-    together = Records.concat(groups)
+    together = concat(groups)
     ids = torch.cat([torch.full((len(group),), index, dtype=torch.int64) for index, group in enumerate(groups)])
-    scores: Scores = fitted.score(together, groups=ids)
-    return list(zip(to_fixed(scores.values), to_fixed(scores.stderr), strict=True))
+    raw, stderr = fitted.score(together, groups=ids).to_fixed()
+    return list(zip(raw, stderr, strict=True))
 
 
 def _lines(

@@ -9,9 +9,9 @@ CREATE TABLE events (
     PRIMARY KEY (block, log_index)
 ) WITHOUT ROWID;
 
-CREATE TABLE checkpoint (
-    one         INTEGER PRIMARY KEY CHECK (one = 1),
-    number      INTEGER NOT NULL,
+-- Scanned to here, inclusive. A few old ones are kept: after a reorg the newest that still stands is where to go on from.
+CREATE TABLE checkpoints (
+    number      INTEGER PRIMARY KEY,
     hash        BLOB NOT NULL,
     timestamp   INTEGER NOT NULL
 );
@@ -37,12 +37,18 @@ CREATE TABLE content (
     PRIMARY KEY (digest, codec)
 ) WITHOUT ROWID;
 
--- Every transaction, written before it is sent. One intent has one nonce for ever; replacements change fees and hash only.
-CREATE TABLE transactions (
-    intent      TEXT PRIMARY KEY,
+-- Every transaction, written before it is sent. One intent keeps one nonce for ever; replacements add attempts at that nonce.
+CREATE TABLE intents (
+    id          INTEGER PRIMARY KEY,
+    chain_id    INTEGER NOT NULL,
     sender      TEXT NOT NULL,
+    key         TEXT NOT NULL,
     nonce       INTEGER NOT NULL,
     body        BLOB NOT NULL,
-    state       TEXT NOT NULL CHECK (state IN ('prepared', 'mined', 'failed')),
-    UNIQUE (sender, nonce)
-) WITHOUT ROWID;
+    outcome     TEXT CHECK (outcome IN ('mined', 'reverted', 'displaced')),
+    transaction_hash BLOB,
+    block       INTEGER
+);
+-- No key is under way twice or again once mined, and no nonce is promised to two intents.
+CREATE UNIQUE INDEX intents_by_key ON intents (chain_id, sender, key) WHERE outcome IS NULL OR outcome = 'mined';
+CREATE UNIQUE INDEX intents_by_nonce ON intents (chain_id, sender, nonce) WHERE outcome IS NULL;

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.29;
+
+import { Attestation, RoundInfo } from "../../src/Types.sol";
+import { LeafLib } from "../../src/libraries/LeafLib.sol";
+import { Fixture } from "../utils/Fixture.sol";
+import { Trees } from "../utils/Trees.sol";
+
+/// @notice What each call costs as a transaction of its own, against what the protocol promises. The numbers are those of
+/// a DAO in its second round: slots that only the first round ever fills are filled.
+contract GasTest is Fixture {
+    uint256 internal constant COMMIT_LIMIT = 55_000;
+    uint256 internal constant ATTEST_LIMIT = 90_000;
+    uint256 internal constant FINALISE_LIMIT = 140_000;
+    uint256 internal constant FIRST_CLAIM_LIMIT = 80_000;
+    uint256 internal constant LATER_CLAIM_LIMIT = 55_000;
+    uint256 internal constant EQUIVOCATION_LIMIT = 90_000;
+    uint256 internal constant SUBMIT_LIMIT = 130_000;
+
+    uint64 internal round;
+
+    function setUp() public override {
+        super.setUp();
+        // A reporter and contributors that hold a token already: what a transfer costs to a new holder is the token's.
+        stakeToken.mint(reporter, 1);
+        rewardToken.mint(alice, 1);
+        _wholeRound("first");
+        _submit(alice, "second a");
+        round = 2;
+    }
+
+    function test_submit__steadyState__withinTarget() public {
+        vm.prank(bob);
+        registry.submit{ value: DEPOSIT }(keccak256("second b"), 0, 1 << 20, 1);
+        _within("submit", SUBMIT_LIMIT);
+    }
+
+    function test_close__steadyState__measured() public {
+        _prepare();
+        _skip(1 hours);
+        rounds.close();
+        _within("close", type(uint256).max);
+    }
+
+    function test_drawSeed__steadyState__measured() public {
+        _prepare();
+        _close();
+        _mine(3);
+        rounds.drawSeed(round);
+        _within("drawSeed", type(uint256).max);
+    }
+
+    function test_reportAvailability__twoContributions__measured() public {
+        _drawn();
+        _report(round, 0);
+        _report(round, 1);
+        _within("reportAvailability", type(uint256).max);
+    }
+
+    function test_commit__withBackup__withinTarget() public {
+        Attestation memory a = _reported();
+        _commit(a, 0);
+        bytes32 commitHash = _commitHash(a, 1);
+        vm.prank(_operator(1));
+        rounds.commit(round, commitHash, abi.encodePacked(keccak256("1"), keccak256("2"), keccak256("3"), SALT));
+        _within("commit", COMMIT_LIMIT);
+    }
+
+    function test_attest__firstOnDigest__withinTarget() public {
+        Attestation memory a = _committed();
+        _attest(a, 0);
+        _within("attest first on a digest", ATTEST_LIMIT);
+    }
+
+    function test_attest__laterOnDigest__withinTarget() public {
+        Attestation memory a = _committed();
+        _attest(a, 0);
+        _attest(a, 1);
+        _within("attest", ATTEST_LIMIT);
+        _attest(a, 2);
+        _within("attest that reaches quorum", ATTEST_LIMIT);
+    }
+
+    function test_finalise__steadyState__withinTarget() public {
+        Attestation memory a = _committed();
+        _attestAll(a);
+        rounds.finalise(a);
+        _within("finalise", FINALISE_LIMIT);
+    }
+
+    function test_retry__stalled__measured() public {
+        _drawn();
+        _toStalled(round);
+        rounds.retry(round);
+        _within("retry", type(uint256).max);
+    }
+
+    function test_proveEquivocation__attestedOnce__withinTarget() public {
+        Attestation memory a = _committed();
+        _attestAll(a);
+        Attestation memory b = _attestation(round);
+        b.scoresRoot = keccak256("other");
+        (bytes memory signatureA, bytes memory signatureB) = (_sign(a, 0), _sign(b, 0));
+        vm.prank(reporter);
+        rounds.proveEquivocation(_operator(0), a, signatureA, b, signatureB);
+        _within("proveEquivocation", EQUIVOCATION_LIMIT);
+    }
+
+    function test_claim__oneOf65536__withinTarget() public {
+        (bytes32 root, bytes32[] memory path) = _deepTree(LeafLib.earnings(alice, 30 ether), 17);
+        _finaliseEarnings(root);
+        pool.claim(alice, 30 ether, path);
+        _within("claim first of 131072", FIRST_CLAIM_LIMIT);
+    }
+
+    function test_claim__later__withinTarget() public {
+        _claim(alice);
+        _within("claim first of 2", FIRST_CLAIM_LIMIT);
+        (bytes32 root, bytes32[] memory path) = _deepTree(LeafLib.earnings(alice, 90 ether), 17);
+        _finaliseEarnings(root);
+        pool.claim(alice, 90 ether, path);
+        _within("claim later of 131072", LATER_CLAIM_LIMIT);
+    }
+
+    function test_recordScore__firstTime__measured() public {
+        RoundInfo memory info = rounds.roundInfo(1);
+        bytes32[] memory proof = _scoreProof(info.firstId, 0);
+        rounds.recordScore(1, _scoreLeaf(info.firstId, 0), proof);
+        _within("recordScore", type(uint256).max);
+    }
+
+    function test_claimFee__steadyState__measured() public {
+        _toStalled(1);
+        pool.claimFee(1, _operator(0));
+        pool.claimFee(1, _operator(1));
+        _within("claimFee", type(uint256).max);
+    }
+
+    /* STEPS */
+
+    function _prepare() internal {
+        _submit(bob, "second b");
+    }
+
+    function _drawn() internal {
+        _prepare();
+        _close();
+        _draw(round);
+    }
+
+    function _reported() internal returns (Attestation memory) {
+        _drawn();
+        _reportAll(round);
+        return _attestation(round);
+    }
+
+    function _committed() internal returns (Attestation memory a) {
+        a = _reported();
+        _commitAll(a);
+    }
+
+    function _finaliseEarnings(bytes32 root) internal {
+        Attestation memory a = _reported();
+        a.earningsRoot = root;
+        _commitAll(a);
+        _attestAll(a);
+        rounds.finalise(a);
+    }
+
+    /// A tree of 2**depth leaves around one: only the path is needed.
+    function _deepTree(bytes32 leaf, uint256 depth) internal pure returns (bytes32 root, bytes32[] memory path) {
+        path = new bytes32[](depth);
+        root = leaf;
+        for (uint256 i = 0; i < depth; i++) {
+            path[i] = keccak256(abi.encode("sibling", i));
+            bytes32[] memory pair = new bytes32[](2);
+            (pair[0], pair[1]) = (root, path[i]);
+            root = Trees.root(pair);
+        }
+    }
+
+    function _within(string memory name, uint256 limit) internal {
+        assertLe(vm.snapshotGasLastCall(name), limit, name);
+    }
+}

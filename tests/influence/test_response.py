@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from validator.exact import exact
+from validator.influence import InfluenceError, Problem, Records, fit, load_probes
+from validator.influence.records import concat
+from validator.influence.response import Response
+from validator.influence.scores import payable
+
+SHORT: dict[str, int] = {"epochs": 2, "replicas": 2}
+
+
+def wrong_labels(records: Records) -> Records:
+    return Records(records.inputs, (records.targets + 3) % 10)
+
+
+def noise(count: int) -> Records:
+    generator = torch.Generator().manual_seed(1)
+    return Records(torch.rand(count, 64, generator=generator), torch.randint(0, 10, (count,), generator=generator))
+
+
+def crowd(digits: Records) -> tuple[list[str], Records, Tensor]:
+    """Four clean contributions, two with half and two with all labels wrong, two of noise; 24 records each."""
+    parts, kinds = [], []
+    for index in range(8):
+        rows = digits.select(torch.arange(300 + 24 * index, 324 + 24 * index))
+        half = concat([wrong_labels(rows.select(torch.arange(12))), rows.select(torch.arange(12, 24))])
+        kind = ("clean", "clean", "half", "wrong")[index % 4]
+        parts.append({"clean": rows, "half": half, "wrong": wrong_labels(rows)}[kind])
+        kinds.append(kind)
+    parts += [noise(48).select(torch.arange(24)), noise(48).select(torch.arange(24, 48))]
+    return [*kinds, "noise", "noise"], concat(parts), torch.arange(240) // 24
+
+
+def test_score__crowd_of_kinds__pays_the_clean_and_nobody_else(problem: Problem, digits: Records) -> None:
+    kinds, records, groups = crowd(digits)
+    values, errors = fit(problem, "response", seed=3).score(records, groups=groups).to_fixed()
+    paid = dict.fromkeys(kinds, 0)
+    for kind, value, error in zip(kinds, values, errors, strict=True):
+        paid[kind] += payable(value, error, 1000)
+    assert paid["clean"] > 0
+    assert paid["half"] == paid["wrong"] == paid["noise"] == 0
+
+
+def test_score__group__equals_plain_training_written_out(problem: Problem, digits: Records) -> None:
+    contribution = digits.select(torch.arange(400, 411))
+    response = fit(problem, "response", seed=1, epochs=1, replicas=1, batch=32, rows=4)
+    assert isinstance(response, Response)
+    value = response.score(contribution, groups=torch.zeros(11, dtype=torch.int64)).values
+    reference = plain(problem, response, None) - plain(problem, response, contribution)
+    assert float(value[0]) == pytest.approx(float(reference), abs=2e-6)
+
+
+def plain(problem: Problem, response: Response, contribution: Records | None) -> Tensor:
+    """Slow and clear: one contribution, autograd through torch's own loss, float32, the same rows at each step."""
+    import copy
+    import math
+
+    from torch.nn.functional import cross_entropy
+
+    from validator.exact.random import Stream
+
+    settings, anchor, model = response.settings, problem.anchor, copy.deepcopy(problem.model)
+    steps = math.ceil(settings.epochs * len(anchor) / settings.batch)
+
+    def order(name: str, size: int, batch: int) -> Tensor:
+        stream = Stream(response.seed, f"response/0/{name}")
+        rows = torch.cat([stream.permutation(size) for _ in range(math.ceil(steps * batch / size))])
+        return rows[: steps * batch].reshape(steps, batch)
+
+    extra = 0 if contribution is None else len(contribution)
+    velocity = [torch.zeros_like(p) for p in model.parameters()]
+    anchor_rows = order("anchor", len(anchor), settings.batch)
+    for step in range(steps):
+        rows = anchor.select(anchor_rows[step])
+        loss = len(anchor) * cross_entropy(model(rows.inputs), rows.targets)
+        if contribution is not None:
+            own = contribution.select(order(f"rows/{extra}", extra, settings.rows)[step])
+            loss = loss + extra * cross_entropy(model(own.inputs), own.targets)
+        gradient = torch.autograd.grad(loss / (len(anchor) + extra), list(model.parameters()))
+        with torch.no_grad():
+            for p, v, g in zip(model.parameters(), velocity, gradient, strict=True):
+                v.mul_(settings.momentum).add_(g + settings.weight_decay * p)
+                p.sub_(settings.learning_rate * v)
+    with torch.no_grad():
+        correct = model(problem.queries.inputs).softmax(-1).gather(1, problem.queries.targets.unsqueeze(1))
+    return 1 - correct.to(torch.float64).mean()
+
+
+def test_score__neighbours__do_not_change_a_bit(problem: Problem, digits: Records) -> None:
+    response = fit(problem, "response", seed=1, **SHORT)
+    first, second = digits.select(torch.arange(400, 409)), digits.select(torch.arange(450, 467))
+    alone = response.score(second, groups=torch.zeros(17, dtype=torch.int64))
+    together = response.score(concat([first, second]), groups=torch.tensor([0] * 9 + [1] * 17))
+    assert together.values[1] == alone.values[0]
+    assert together.stderr[1] == alone.stderr[0]
+
+
+def test_score__interleaved_groups__equal_contiguous_ones(problem: Problem, digits: Records) -> None:
+    response = fit(problem, "response", seed=1, **SHORT)
+    records = digits.select(torch.arange(400, 420))
+    groups = torch.arange(20) % 2
+    order = torch.argsort(groups, stable=True)
+    mixed = response.score(records, groups=groups)
+    sorted_ = response.score(records.select(order), groups=groups[order])
+    assert torch.equal(mixed.values, sorted_.values)
+
+
+def test_score__per_query__averages_to_the_score(problem: Problem, digits: Records) -> None:
+    records, groups = digits.select(torch.arange(400, 420)), torch.arange(20) // 10
+    value = fit(problem, "response", seed=1, **SHORT).score(records, groups=groups).values
+    matrix = fit(problem, "response", seed=1, per_query=True, **SHORT).score(records, groups=groups).values
+    assert matrix.shape == (2, len(problem.queries))
+    with exact():
+        assert torch.equal(matrix.mean(1), value)
+
+
+def test_fit__interrupted_and_resumed__same_bytes(problem: Problem) -> None:
+    parts: dict[str, bytes] = {}
+    whole = fit(problem, "response", seed=1, parts=parts, **SHORT)
+    assert sorted(parts) == ["replica-0", "replica-1"]
+    del parts["replica-1"]
+    seen: list[tuple[int, int]] = []
+    resumed = fit(problem, "response", seed=1, parts=parts, progress=lambda done, of: seen.append((done, of)), **SHORT)
+    assert resumed.to_bytes() == whole.to_bytes()
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_fit__stored_part_cut_short__is_refused(problem: Problem) -> None:
+    with pytest.raises(InfluenceError, match="discard it"):
+        fit(problem, "response", seed=1, parts={"replica-0": b"1234"}, **SHORT)
+
+
+def test_load_probes__round_trip__same_scores_and_digest(problem: Problem, digits: Records) -> None:
+    response = fit(problem, "response", seed=1, **SHORT)
+    loaded = load_probes(problem, response.to_bytes())
+    records = digits.select(torch.arange(400, 406))
+    assert loaded.digest() == response.digest()
+    assert torch.equal(loaded.score(records).values, response.score(records).values)
+
+
+def test_fit__another_seed__another_schedule(problem: Problem) -> None:
+    assert fit(problem, "response", seed=1, **SHORT).digest() != fit(problem, "response", seed=2, **SHORT).digest()
+
+
+def test_fit__integer_seed__is_its_32_bytes(problem: Problem) -> None:
+    wide = (7).to_bytes(32, "big")
+    assert fit(problem, "response", seed=7, **SHORT).digest() == fit(problem, "response", seed=wide, **SHORT).digest()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"estimator": "shapley"}, "response, classical, mirrored"),
+        ({"epochs": 0}, r"epochs must be an integer in 1 \.\. 10000"),
+        ({"epochs": 2.0}, "epochs must be an integer"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number"),
+        ({"steps": 3}, "unknown parameter steps; this estimator takes epochs"),
+        ({"seed": -1}, "seed"),
+        ({"seed": b""}, "1 to 64 bytes"),
+    ],
+)
+def test_fit__bad_argument__is_refused_in_one_line(problem: Problem, arguments: dict[str, object], words: str) -> None:
+    call: Callable[..., object] = fit
+    with pytest.raises(InfluenceError, match=words) as caught:
+        call(problem, **({"estimator": "response", "seed": 0} | arguments))
+    assert "\n" not in str(caught.value)
+
+
+def test_score__no_records__is_refused(problem: Problem, digits: Records) -> None:
+    with pytest.raises(InfluenceError, match="no record"):
+        fit(problem, "response", seed=1, **SHORT).score(digits.select(torch.arange(0)))
+
+
+def test_score__class_the_model_does_not_know__is_refused(problem: Problem) -> None:
+    with pytest.raises(InfluenceError, match="hold class 10"):
+        fit(problem, "response", seed=1, **SHORT).score(Records(torch.zeros(1, 64), torch.tensor([10])))

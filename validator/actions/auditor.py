@@ -1,0 +1,46 @@
+"""The auditor: gather a finalised round and check it to a level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from validator.actions.connect import View
+from validator.actions.home import account, has_keys, hpke_secret
+from validator.audit.case import AuditError, open_case, scan
+from validator.audit.rescore import refetch, rescore
+from validator.audit.verdict import Check, Verdict
+from validator.audit.verify import verify
+from validator.rounds.lifecycle import Fact
+from validator.settings import Settings
+from validator.stages.keys import granted_secrets
+
+
+def audit_round(
+    view: View, settings: Settings, number: int, level: int, progress: Callable[[int, int], None] | None = None
+) -> Verdict:
+    """Audit round `number` at `level` 1 to 4, each including those before. From 3 on the home's keys must have been
+    granted the data; a level is not begun when one before it failed.
+    """
+    facts = scan(view.follower())
+    case = open_case(view.w3, view.deployment, view.store, facts, number)
+    checks, signatures = verify(case)
+    difference = None
+    if level >= 2 and _passed(checks):
+        checks += refetch(case)
+    for step in (3, 4):
+        if level >= step and _passed(checks):
+            more, difference = rescore(case, _secrets(view, settings, facts), refit=step == 4, progress=progress)
+            checks += more
+    return Verdict(number, level, checks, signatures, difference)
+
+
+def _passed(checks: list[Check]) -> bool:
+    return all(check.ok for check in checks)
+
+
+def _secrets(view: View, settings: Settings, facts: list[Fact]) -> dict[int, bytes]:
+    if not has_keys(settings):
+        raise AuditError(
+            "levels 3 and 4 open the data: create keys (`validator keys create`) and ask the steward for a grant"
+        )
+    return granted_secrets(facts, view.deployment, account(settings).address, hpke_secret(settings), {})

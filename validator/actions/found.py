@@ -1,0 +1,123 @@
+"""Founding: the contracts onto a chain, and the files that describe what the DAO is about."""
+
+from __future__ import annotations
+
+import secrets
+import tomllib
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from validator.actions.connect import View, Wallet, open_sender, view_of, wallet_of
+from validator.actions.home import account
+from validator.actions.steward import StewardError, Substance
+from validator.chain.deploy import deploy, deploy_token
+from validator.chain.follower import Finality
+from validator.chain.rpc import connect
+from validator.chain.signer import create_keystore, read_keystore
+from validator.chain.types import Parameters
+from validator.content import open_store
+from validator.influence import Records
+from validator.influence.models import read_tensors
+from validator.journal import Journal
+from validator.settings import Settings
+from validator.stages.documents import RECORD_KEY_BYTES
+
+TOKEN = 10**18
+HOUR, DAY = 3600, 86_400
+
+DEFAULT_PARAMETERS = Parameters(
+    open_seconds=DAY,
+    report_seconds=2 * HOUR,
+    commit_seconds=4 * HOUR,
+    attest_seconds=4 * HOUR,
+    max_contributions=10_000,
+    max_attempts=3,
+    exit_seconds=7 * DAY,
+    slash_bps=5_000,
+    reporter_bps=2_000,
+    deposit=10**15,
+    round_budget=1_000 * TOKEN,
+    validator_fee=30 * TOKEN,
+    min_stake=1_000 * TOKEN,
+    max_weight=100_000 * TOKEN,
+    unrevealed_fee=10 * TOKEN,
+)
+"""Daily rounds: what `validator dao init` takes for every parameter that its file does not set."""
+
+RECORD_KEY = "keys/records.json"
+
+
+def found(settings: Settings, parameters: Parameters, tokens: tuple[str, str] | None, finality: Finality) -> Wallet:
+    """Deploy the five contracts from this home's account, which becomes the owner, and return its wallet.
+
+    `tokens`: addresses of stake and reward token; None deploys development tokens that anyone can mint.
+    """
+    w3 = connect(settings.rpc.split(","), settings.rpc_timeout)
+    signer = account(settings)
+    sender = open_sender(settings, w3, signer, Journal(settings.path("journal.sqlite")))
+    stake, reward = tokens or (deploy_token(w3, sender, "Stake", "STK"), deploy_token(w3, sender, "Reward", "RWD"))
+    deployment = deploy(w3, sender, signer.address, parameters, stake, reward)
+    view: View = view_of(w3, deployment, open_store(settings.content_spec()), finality)
+    return wallet_of(view, signer, sender)
+
+
+def read_parameters(path: Path | None) -> Parameters:
+    """DEFAULT_PARAMETERS with what the TOML file at `path` changes."""
+    if path is None:
+        return DEFAULT_PARAMETERS
+    changes = _read_toml(path)
+    known = {field.name for field in fields(Parameters)}
+    wrong = sorted(key for key, value in changes.items() if key not in known or type(value) is not int or value < 0)
+    if wrong:
+        names = ", ".join(sorted(known))
+        raise StewardError(f"{path}: {', '.join(wrong)} is no parameter with a natural number; parameters: {names}")
+    return replace(DEFAULT_PARAMETERS, **changes)
+
+
+def read_substance(folder: Path) -> Substance:
+    """The DAO's folder: manifest.toml, weights.safetensors, anchor.safetensors and queries.safetensors.
+
+    The two data files hold `inputs` (n, ...) and int64 `targets` (n,).
+    """
+    return Substance(
+        weights=_read(folder / "weights.safetensors"),
+        anchor=_read_records(folder / "anchor.safetensors"),
+        queries=_read_records(folder / "queries.safetensors"),
+        rules=_read_toml(folder / "manifest.toml"),
+    )
+
+
+def record_key(settings: Settings, *, light: bool = False) -> bytes:
+    """The DAO's secret key of record hashes: made once, kept encrypted in the steward's home, used by every manifest."""
+    path = settings.path(RECORD_KEY)
+    if not path.exists():
+        create_keystore(path, secrets.token_bytes(RECORD_KEY_BYTES), settings.password(), light=light)
+    return read_keystore(path, settings.password())
+
+
+def parameters_toml(parameters: Parameters) -> str:
+    """Parameters as a file that `read_parameters` reads."""
+    return "".join(f"{key} = {value}\n" for key, value in asdict(parameters).items())
+
+
+def _read_records(path: Path) -> Records:
+    tensors = read_tensors(_read(path))
+    if set(tensors) != {"inputs", "targets"}:
+        found_names = ", ".join(sorted(tensors))
+        raise StewardError(f"{path} must hold exactly the tensors inputs and targets, it holds {found_names}")
+    return Records(tensors["inputs"], tensors["targets"])
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StewardError(f"{path} is not TOML: {error}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StewardError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,111 @@
+"""The steward: found a DAO, publish a manifest, rotate and grant keys, admit operators, fund the pool."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from validator.actions.connect import Wallet
+from validator.actions.home import load_epoch, save_epoch
+from validator.envelope import generate_keypair, seal, wrap_secret
+from validator.errors import ValidatorError
+from validator.influence import Records
+from validator.manifest import FORMAT, Manifest, make_manifest
+from validator.rounds.score import own_versions
+from validator.settings import Settings
+from validator.stages.documents import RECORD_KEY_BYTES, dao_context, pack_sealed
+from validator.stages.keys import grant_of
+
+
+class StewardError(ValidatorError):
+    """The DAO's documents do not fit together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Substance:
+    """What a DAO is about: weights (safetensors), anchor and queries, and the rest of the manifest as plain data.
+
+    `rules` holds the manifest's keys name, model (family, config), estimator, payload, limits, scoring, rewards.
+    """
+
+    weights: bytes
+    anchor: Records
+    queries: Records
+    rules: Mapping[str, Any]
+
+
+def rotate_key(wallet: Wallet, settings: Settings, *, light: bool = False) -> int:
+    """Publish a new key epoch; its secret is saved before the chain hears of the key. Returns the epoch."""
+    epoch = wallet.contracts.dao.key_epoch() + 1
+    pair = generate_keypair()
+    save_epoch(settings, epoch, pair.secret, light=light)
+    wallet.sender.send(wallet.contracts.dao.publish_key_epoch(pair.public), intent=f"epoch/{epoch}")
+    return epoch
+
+
+def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = None) -> Manifest:
+    """Put weights and sealed data into the content store and publish the manifest that names them.
+
+    `record_key` must be kept from one manifest to the next, or repeats of earlier records would be paid again.
+    """
+    epoch = wallet.contracts.dao.key_epoch()
+    if epoch == 0:
+        raise StewardError(
+            "publish a key epoch first (`validator dao rotate-key`): queries and anchor are sealed to it"
+        )
+    key = record_key or secrets.token_bytes(RECORD_KEY_BYTES)
+    deployment = wallet.deployment
+    plain = pack_sealed(substance.anchor, substance.queries, key)
+    context = dao_context(deployment.chain_id, deployment.rounds, deployment.dao, epoch)
+    sealed = seal(plain, [wallet.contracts.dao.key_of(epoch)], context)
+    document = {
+        **substance.rules,
+        "format": FORMAT,
+        "versions": own_versions().model_dump(),
+        "model": {**substance.rules["model"], "weights": _stored(wallet, substance.weights)},
+        "sealed": {"file": _stored(wallet, sealed), "key_epoch": epoch},
+    }
+    manifest = make_manifest(document)
+    wallet.store.put(manifest.to_bytes())
+    version = wallet.contracts.dao.manifest_version() + 1
+    call = wallet.contracts.dao.publish_manifest(manifest.digest())
+    wallet.sender.send(call, intent=f"manifest/{version}/{manifest.digest().hex()}")
+    return manifest
+
+
+def admit(wallet: Wallet, operator: str) -> None:
+    """Let `operator` join the validator set; it may still not open anything until it is granted a key."""
+    wallet.sender.send(wallet.contracts.dao.admit(operator, True), intent=f"admit/{operator.lower()}/{time.time_ns()}")
+
+
+def grant(wallet: Wallet, settings: Settings, operator: str, hpke_key: bytes, epochs: list[int]) -> None:
+    """Hand the secrets of `epochs` to whoever holds the secret half of `hpke_key`: a validator, or an auditor."""
+    for epoch in epochs:
+        bound = grant_of(wallet.deployment, epoch, operator)
+        wrapped = wrap_secret(load_epoch(settings, epoch), hpke_key, bound)
+        call = wallet.contracts.dao.grant_key(epoch, operator, wrapped)
+        wallet.sender.send(call, intent=f"grant/{epoch}/{operator.lower()}/{time.time_ns()}")
+
+
+def fund(wallet: Wallet, amount: int) -> None:
+    """Put `amount` reward-token units of the steward's into the pool."""
+    once = time.time_ns()
+    token = wallet.token(wallet.deployment.reward_token)
+    wallet.sender.send(token.approve(wallet.deployment.pool, amount), intent=f"approve-fund/{once}")
+    wallet.sender.send(wallet.contracts.pool.fund(amount), intent=f"fund/{once}")
+
+
+def _stored(wallet: Wallet, data: bytes) -> dict[str, Any]:
+    cid = wallet.store.put(data)
+    return {"digest": cid.digest.hex(), "codec": cid.codec, "size": len(data)}
+
+
+def joined_key(wallet: Wallet, operator: str) -> bytes:
+    """The HPKE key that a validator joined with."""
+    key = wallet.contracts.validators.validator(operator).hpke_key
+    if not any(key):
+        raise StewardError(f"{operator} is no validator; give the auditor's key with --hpke-key")
+    return key

@@ -1,0 +1,83 @@
+"""Everything public about one finalised round, read from an RPC and a content source that need not be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from web3 import Web3
+
+from validator.chain.follower import Follower
+from validator.chain.types import Attestation, Deployment
+from validator.content import ContentSource
+from validator.errors import ValidatorError
+from validator.manifest import Manifest
+from validator.rounds.evidence import Evidence
+from validator.rounds.lifecycle import Fact, RoundState, fold, submissions
+from validator.rounds.types import Carry, Submission
+from validator.stages.discover import to_row
+from validator.stages.documents import load_carry, load_manifest, read_evidence
+from validator.stages.node import to_fact
+
+
+class AuditError(ValidatorError):
+    """The round cannot be audited, for a reason that is not a fault in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The case file of one round."""
+
+    w3: Web3
+    deployment: Deployment
+    store: ContentSource
+    facts: list[Fact]
+    state: RoundState
+    attestation: Attestation
+    submitted: list[Submission]
+    manifest: Manifest
+    evidence: Evidence
+    carry: Carry
+
+
+def scan(follower: Follower) -> list[Fact]:
+    """All finalised events of the DAO, in chain order."""
+    facts: list[Fact] = []
+    checkpoint = None
+    while True:
+        batch = follower.scan(checkpoint)
+        if batch.rollback_to is not None:
+            raise AuditError("the chain reorganised while it was read; run the audit again")
+        facts += [to_fact(to_row(event)) for event in batch.events]
+        if batch.checkpoint is None or (checkpoint and batch.checkpoint.number == checkpoint.number):
+            return facts
+        checkpoint = batch.checkpoint
+
+
+def open_case(w3: Web3, deployment: Deployment, store: ContentSource, facts: list[Fact], number: int) -> Case:
+    """Gather the case of round `number`; raises AuditError when it is not finalised."""
+    rounds = fold(facts)
+    state = rounds.get(number)
+    if state is None or state.final is None:
+        known = ", ".join(str(r.round) for r in rounds.values() if r.final is not None) or "none yet"
+        raise AuditError(f"round {number} is not finalised; finalised rounds: {known}")
+    attestation = to_attestation(state.final)
+    earlier = [r for r in sorted(rounds.values(), key=lambda r: r.round) if r.round < number and r.final is not None]
+    return Case(
+        w3=w3,
+        deployment=deployment,
+        store=store,
+        facts=facts,
+        state=state,
+        attestation=attestation,
+        submitted=submissions(facts, state.first_id, state.end_id),
+        manifest=load_manifest(store, state.manifest),
+        evidence=read_evidence(store, attestation.evidence),
+        carry=load_carry(store, [r.final["evidence"] for r in earlier if r.final is not None]),
+    )
+
+
+def to_attestation(fields: Mapping[str, Any]) -> Attestation:
+    """Attested fields of an event as the typed statement."""
+    return Attestation(**fields)

@@ -1,0 +1,87 @@
+"""Levels 2 to 4: fetch the inputs again, open them, judge them again, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from validator.audit.case import AuditError, Case
+from validator.audit.verdict import Check, Difference, first_difference
+from validator.content import Cid, ContentError
+from validator.rounds.score import Progress, score_round
+from validator.rounds.types import Submission
+from validator.stages.documents import Judgement, dao_context, file_digest, load_judgement, read_by_digest
+from validator.stages.open import open_all
+from validator.stages.score import terms_of
+
+PROBES_BYTES = 2**30
+
+
+def refetch(case: Case) -> list[Check]:
+    """Level 2: every included envelope is there and hashes to its CID; the first that does not is named."""
+    included = [s for s, line in zip(case.submitted, case.evidence.contributions, strict=True) if line.included]
+    for submission in included:
+        try:
+            data = read_envelope(case, submission)
+        except ContentError as error:
+            return [Check("inputs", False, f"contribution {submission.id}: {error}")]
+        if len(data) != submission.size:
+            return [
+                Check("inputs", False, f"contribution {submission.id} holds {len(data)} bytes, not {submission.size}")
+            ]
+    return [Check("inputs", True, f"{len(included)} envelopes fetched and hashed again")]
+
+
+def rescore(
+    case: Case, secrets: Mapping[int, bytes], *, refit: bool, progress: Progress | None = None
+) -> tuple[list[Check], Difference | None]:
+    """Level 3 (published probes) or 4 (`refit`): judge again with the same lines as the daemon, and compare bundles."""
+    judgement = _judgement(case, secrets)
+    place = (case.deployment.chain_id, case.deployment.rounds)
+    held = frozenset(line.id for line in case.evidence.contributions if line.included)
+    opened = open_all(
+        case.submitted, held, case.manifest, secrets, place, lambda submission: read_envelope(case, submission)
+    )
+    probes = None if refit else _published_probes(case)
+    judged = score_round(
+        terms_of(case.state, *place),
+        case.manifest,
+        case.carry,
+        judgement.problem,
+        judgement.record_key,
+        opened,
+        file_digest,
+        probes=probes,
+        progress=progress,
+    )
+    difference = first_difference(judged.evidence, case.evidence)
+    same = judged.evidence.to_bytes() == case.evidence.to_bytes()
+    name = "refit" if refit else "rescore"
+    detail = "the bundle came out the same to the last bit" if same else str(difference)
+    return [Check(name, same, detail)], difference
+
+
+def read_envelope(case: Case, submission: Submission) -> bytes:
+    """Verified bytes of an envelope from the case's store."""
+    return case.store.read(Cid.from_chain(submission.digest, submission.codec), submission.size)
+
+
+def _judgement(case: Case, secrets: Mapping[int, bytes]) -> Judgement:
+    needed = {case.manifest.sealed.key_epoch} | {s.key_epoch for s in case.submitted}
+    missing = sorted(needed - secrets.keys())
+    if missing:
+        raise AuditError(
+            f"levels 3 and 4 open the data: keys of epoch {', '.join(map(str, missing))} are needed; "
+            "ask the DAO's steward for a grant to this operator address"
+        )
+    epoch = case.manifest.sealed.key_epoch
+    context = dao_context(case.deployment.chain_id, case.deployment.rounds, case.deployment.dao, epoch)
+    return load_judgement(case.store, case.manifest, secrets[epoch], context)
+
+
+def _published_probes(case: Case) -> bytes:
+    try:
+        return read_by_digest(case.store, bytes.fromhex(case.evidence.probes), PROBES_BYTES)
+    except ContentError as error:
+        raise AuditError(
+            f"the probes of round {case.state.round} are not to be had: {error}; level 4 fits them again"
+        ) from None

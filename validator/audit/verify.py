@@ -1,0 +1,97 @@
+"""Level 1: what can be checked from the chain and the bundle alone, without any key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from validator.audit.case import Case, to_attestation
+from validator.audit.verdict import Check
+from validator.chain.typed_data import attestation_digest, recover
+from validator.rounds.earnings import add_earnings, divide_pool, payable_score
+from validator.rounds.evidence import outcome
+from validator.rounds.included import quorum
+from validator.rounds.lifecycle import weights_at_close
+from validator.rounds.seed import round_seed
+from validator.rounds.types import Status
+
+
+def verify(case: Case) -> tuple[list[Check], int]:
+    """All checks of level 1 in order, and the number of good signatures on the final answer."""
+    good = signers(case)
+    return [*_statements(case, good), *_origin(case), *_contents(case)], len(good)
+
+
+def signers(case: Case) -> dict[str, int]:
+    """Operators whose signature on the final answer is good, with their weight in the round's snapshot."""
+    place = (case.deployment.chain_id, case.deployment.rounds)
+    final = attestation_digest(*place, case.attestation)
+    keys = {str(f.args["operator"]): str(f.args["signer"]) for f in case.facts if f.name == "ValidatorJoined"}
+    weights = weights_at_close(case.facts, case.state.round)
+    good: dict[str, int] = {}
+    for operator, (_, signature, fields) in case.state.attestations.items():
+        digest = attestation_digest(*place, to_attestation(fields))
+        signer = recover(digest, signature)
+        if digest == final and signer is not None and signer.lower() == keys.get(operator):
+            good[operator] = weights.get(operator, 0)
+    return good
+
+
+def _statements(case: Case, good: dict[str, int]) -> Iterator[Check]:
+    total, weight = case.state.total_weight, sum(good.values())
+    all_good = len(good) == len(case.state.attestations)
+    yield Check(
+        "signatures", all_good, f"{len(good)} of {len(case.state.attestations)} attestations are good and equal"
+    )
+    yield Check("quorum", quorum(weight, total), f"weight {weight} of {total}")
+
+
+def _origin(case: Case) -> Iterator[Check]:
+    state, evidence, attestation = case.state, case.evidence, case.attestation
+    place = (evidence.chain_id, evidence.contract, evidence.round, evidence.attempt)
+    chain = (case.deployment.chain_id, case.deployment.rounds.lower(), state.round, attestation.attempt)
+    yield Check(
+        "domain", place == chain, f"chain {place[0]}, contract {place[1]}, round {place[2]}, attempt {place[3]}"
+    )
+    digests = (evidence.manifest, case.manifest.digest().hex())
+    yield Check("manifest", set(digests) == {state.manifest.hex()}, f"manifest {digests[0][:16]}")
+    seed = round_seed(case.deployment.chain_id, case.deployment.rounds, state.round, state.manifest, state.beacon)
+    same = (
+        seed == state.seed == attestation.seed and evidence.seed == seed.hex() and evidence.beacon == state.beacon.hex()
+    )
+    yield Check("seed", same, f"seed {seed.hex()[:16]} follows from the beacon")
+    yield Check("pool", evidence.pool == state.pool, f"pool {evidence.pool}")
+    previous = evidence.previous == case.carry.evidence.hex()
+    yield Check("history", previous, f"follows on evidence {evidence.previous[:16]}")
+
+
+def _contents(case: Case) -> Iterator[Check]:
+    evidence, lines = case.evidence, case.evidence.contributions
+    named = [(s.id, s.contributor, s.digest.hex(), s.codec, s.size, s.key_epoch) for s in case.submitted]
+    listed = [(line.id, line.contributor, line.digest, line.codec, line.size, line.key_epoch) for line in lines]
+    yield Check("contributions", named == listed, f"{len(lines)} contributions are those submitted on chain")
+    limit = case.manifest.limits.envelope_bytes
+    held = case.state.included() - {s.id for s in case.submitted if s.size > limit}
+    yield Check("included", held == {line.id for line in lines if line.included}, f"{len(held)} held by a quorum")
+    recomputed, attested = outcome(evidence), case.attestation
+    roots = (recomputed.inputs_root, recomputed.scores_root, recomputed.earnings_root)
+    same = roots == (attested.inputs_root, attested.scores_root, attested.earnings_root)
+    yield Check("trees", same, "inputs, scores and earnings trees have the attested roots")
+    totals = (recomputed.round_total, recomputed.earned_total, recomputed.count)
+    same = totals == (attested.round_total, attested.earned_total, attested.count)
+    yield Check("totals", same, f"{totals[0]} paid this round, {totals[1]} in all")
+    yield _payouts(case)
+    earned = add_earnings(case.carry.earnings, [(line.contributor, line.paid) for line in lines])
+    yield Check("earnings", list(earned.items()) == evidence.earnings, f"{len(earned)} contributors have earned")
+
+
+def _payouts(case: Case) -> Check:
+    lines, manifest = case.evidence.contributions, case.manifest
+    for line in lines:
+        scored = line.status in (Status.PAID, Status.BELOW_NOISE)
+        payable = payable_score(line.raw, line.stderr, manifest.scoring) if scored else 0
+        if line.payable != payable or (line.status == Status.PAID) != (payable > 0):
+            return Check("payouts", False, f"contribution {line.id} should have a payable score of {payable}")
+    paid = divide_pool(case.evidence.pool, [(line.contributor, line.payable) for line in lines], manifest.rewards)
+    wrong = next((line.id for line, amount in zip(lines, paid, strict=True) if line.paid != amount), None)
+    detail = "every amount follows from the scores" if wrong is None else f"contribution {wrong} is paid another amount"
+    return Check("payouts", wrong is None, detail)

@@ -1,0 +1,1 @@
+"""The chain room: endpoints, contracts, events, transactions and keys. Knows nothing of scoring or of rounds' rules."""

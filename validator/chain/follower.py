@@ -1,0 +1,188 @@
+"""Reads the chain forward: the finalised events of one deployment, in order, from where the last scan ended.
+
+A checkpoint means "scanned to here", whether or not anything was found, and carries the block's hash. If that hash has
+changed the chain was reorganised below what was taken for final; the caller is told how far to roll back before
+anything else is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import structlog
+from web3 import Web3
+from web3.exceptions import BlockNotFound
+from web3.types import FilterParams
+
+from validator.chain.errors import RpcFault, RpcRefusal
+from validator.chain.events import EventDecoder
+from validator.chain.rpc import understood
+from validator.chain.types import Deployment, Event
+
+FIRST_RANGE = 2_000
+MOST_BLOCKS = 50_000
+# After so many ranges that worked the size is doubled again, as a refusal may have been for a moment only; each refusal
+# doubles the patience, so that an endpoint with a fixed limit is hardly ever asked for too much.
+PATIENCE, MOST_PATIENCE = 4, 4_096
+
+Finality = Literal["finalized"] | int
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything up to and including block ``number`` has been scanned; ``hash`` is that block's."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one scan found.
+
+    ``events`` are in chain order. ``checkpoint`` is where the next scan goes on (None: from the start). ``head`` and
+    ``finalised`` are the heights of the newest and of the last final block. ``rollback_to`` is a height: undo
+    everything above it, then scan again.
+    """
+
+    events: tuple[Event, ...]
+    checkpoint: Checkpoint | None
+    head: int
+    finalised: int
+    rollback_to: int | None = None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every finalised block has been scanned."""
+        return self.checkpoint is not None and self.rollback_to is None and self.checkpoint.number >= self.finalised
+
+
+class Follower:
+    """Follows ``deployment`` over ``w3``.
+
+    ``finality`` is the chain's own tag, or a depth in blocks below the head for chains without one. The size of the log
+    ranges halves when the endpoint refuses, and what worked is remembered for as long as this object lives. One scan
+    covers at most ``most_blocks`` blocks, so that its caller can store and be stopped in between.
+    """
+
+    def __init__(
+        self,
+        w3: Web3,
+        deployment: Deployment,
+        finality: Finality = "finalized",
+        *,
+        first_range: int = FIRST_RANGE,
+        most_blocks: int = MOST_BLOCKS,
+    ) -> None:
+        self.range = first_range
+        self._w3 = w3
+        self._deployment = deployment
+        self._decoder = EventDecoder(deployment)
+        self._finality = finality
+        self._most_blocks = most_blocks
+        self._first_range = first_range
+        self._patience = PATIENCE
+        self._successes = 0
+
+    def scan(self, checkpoint: Checkpoint | None, earlier: Sequence[Checkpoint] = ()) -> Batch:
+        """The next events after ``checkpoint`` (None: from the deployment's first block).
+
+        ``earlier`` are older checkpoints the caller still has, newest first: after a reorganisation the newest that
+        still stands is where to roll back to; without any, everything is scanned again. Raises RpcFault if the endpoint
+        fails or contradicts itself (nothing is lost: scan again), UnknownEvent if a log cannot be decoded.
+        """
+        head, finalised = self._heights()
+        if checkpoint is not None and checkpoint.number > finalised:
+            # A lagging endpoint, or one behind a balancer: it knows less than was read before. Not a reorganisation.
+            return Batch((), checkpoint, head, finalised)
+        if checkpoint is not None and self._hash_of(checkpoint.number) != checkpoint.hash:
+            return self._rollback(checkpoint, earlier, head, finalised)
+        start = checkpoint.number + 1 if checkpoint is not None else self._deployment.block
+        if start > finalised:
+            return Batch((), checkpoint, head, finalised)
+        end = min(finalised, start + self._most_blocks - 1)
+        events, reached = self._read(start, end)
+        return Batch(events, reached, head, finalised)
+
+    def _heights(self) -> tuple[int, int]:
+        with understood("its newest and last final block"):
+            head = int(self._w3.eth.block_number)
+            if isinstance(self._finality, int):
+                return head, max(0, head - self._finality)
+            try:
+                finalised = int(self._w3.eth.get_block(self._finality)["number"])
+            except BlockNotFound:
+                # A young chain has finalised nothing yet; genesis needs no votes.
+                finalised = 0
+            return max(head, finalised), finalised
+
+    def _hash_of(self, number: int) -> bytes:
+        with understood(f"block {number}"):
+            return bytes(self._w3.eth.get_block(number)["hash"])
+
+    def _rollback(self, checkpoint: Checkpoint, earlier: Sequence[Checkpoint], head: int, finalised: int) -> Batch:
+        _log.warning("chain reorganised below finality", block=checkpoint.number, hash=checkpoint.hash.hex())
+        for candidate in earlier:
+            if candidate.number < checkpoint.number and self._hash_of(candidate.number) == candidate.hash:
+                return Batch((), candidate, head, finalised, rollback_to=candidate.number)
+        return Batch((), None, head, finalised, rollback_to=self._deployment.block - 1)
+
+    def _read(self, start: int, end: int) -> tuple[tuple[Event, ...], Checkpoint]:
+        events: list[Event] = []
+        while True:
+            last = min(end, start + self.range - 1)
+            before = self._hash_of(last)
+            try:
+                logs = self._logs(start, last)
+            except RpcRefusal as refusal:
+                if last == start:
+                    raise
+                self._shrink(refusal, last - start + 1)
+                continue
+            except RpcFault as fault:
+                # Some endpoints time out where others refuse; but one that is down does so for any range, so wait.
+                self._shrink(fault, last - start + 1)
+                raise
+            found = self._ordered(logs, start, last)
+            # The hash before and after: logs read across a reorganisation would be a mixture of two chains.
+            if self._hash_of(last) != before or any(e.block == last and e.block_hash != before for e in found):
+                raise RpcFault(
+                    f"the chain was reorganised while blocks {start} to {last} were read: they are read again"
+                )
+            events.extend(found)
+            self._grow()
+            if last == end:
+                return tuple(events), Checkpoint(last, before)
+            start = last + 1
+
+    def _logs(self, start: int, last: int) -> Sequence[Mapping[str, Any]]:
+        wanted = cast(FilterParams, {"address": self._decoder.addresses, "fromBlock": start, "toBlock": last})
+        with understood(f"logs of blocks {start} to {last}"):
+            return self._w3.eth.get_logs(wanted)
+
+    def _ordered(self, logs: Sequence[Mapping[str, Any]], start: int, last: int) -> list[Event]:
+        with understood(f"logs of blocks {start} to {last}"):
+            events = sorted(
+                (self._decoder.decode(log) for log in logs), key=lambda event: (event.block, event.log_index)
+            )
+        if events and not (start <= events[0].block and events[-1].block <= last):
+            raise RpcFault(f"the endpoint sent logs from outside of the blocks {start} to {last} that were asked for")
+        if len({(event.block, event.log_index) for event in events}) != len(events):
+            raise RpcFault(f"the endpoint sent a log of the blocks {start} to {last} twice")
+        return events
+
+    def _shrink(self, fault: RpcFault, size: int) -> None:
+        self.range = max(1, size // 2)
+        self._successes = 0
+        self._patience = min(MOST_PATIENCE, self._patience * 2)
+        _log.info("smaller log ranges", blocks=self.range, reason=str(fault))
+
+    def _grow(self) -> None:
+        self._successes += 1
+        if self._successes >= self._patience and self.range < self._first_range:
+            self.range = min(self._first_range, self.range * 2)
+            self._successes = 0

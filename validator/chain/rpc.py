@@ -1,0 +1,197 @@
+"""The way to a chain: JSON-RPC over HTTP with a deadline and a size limit on every answer, and plain words for every
+failure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from web3 import Web3
+from web3.exceptions import Web3Exception
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.providers.base import JSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from validator.chain.errors import RpcFault, RpcRefusal, WrongChain
+from validator.chain.reverts import decode_revert
+
+RESPONSE_LIMIT = 32 * 1024 * 1024
+_CHUNK = 64 * 1024
+# geth's code for a revert; others say it in the message only.
+_REVERT_CODE = 3
+_HEX = re.compile(r"0x[0-9a-fA-F]*")
+
+
+def mask(url: str) -> str:
+    """``url`` without what may be a secret: scheme, host and port only (keys travel in path, query or user part)."""
+    parts = urlsplit(url)
+    host = parts.hostname or "?"
+    port = f":{parts.port}" if parts.port else ""
+    hidden = "/…" if parts.path.strip("/") or parts.query or parts.username else ""
+    return f"{parts.scheme}://{host}{port}{hidden}"
+
+
+class Provider(JSONBaseProvider):
+    """Speaks to ``urls`` in order: the first that answers is asked first from then on.
+
+    ``timeout`` (seconds) covers one request to one endpoint as a whole. Raises RpcFault when none answers, RpcRefusal
+    for an error answer and Reverted for a revert, so nothing above has to know JSON-RPC's or a client's error codes.
+    Redirects are not followed: an answer from elsewhere is not this endpoint's.
+    """
+
+    def __init__(self, urls: Sequence[str], timeout: float) -> None:
+        super().__init__()
+        self._urls = list(urls)
+        self._timeout = timeout
+        self._http = urllib3.PoolManager(maxsize=8, retries=False)
+
+    def __str__(self) -> str:
+        return " | ".join(mask(url) for url in self._urls)
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401 - web3's signature
+        """One request; see the class for what it raises."""
+        body = self.encode_rpc_request(method, params)
+        faults: list[str] = []
+        for url in tuple(self._urls):
+            try:
+                answer = self._parse(self._post(url, method, body), url, method)
+            except RpcRefusal:
+                raise
+            except RpcFault as fault:
+                faults.append(str(fault))
+                continue
+            self._prefer(url)
+            return answer
+        raise RpcFault("; ".join(faults))
+
+    def is_connected(self, show_traceback: bool = False) -> bool:
+        """Whether any endpoint answers."""
+        try:
+            self.make_request(RPCEndpoint("web3_clientVersion"), [])
+        except RpcFault:
+            return False
+        return True
+
+    def _prefer(self, url: str) -> None:
+        if self._urls[0] != url:
+            self._urls = [url, *(other for other in self._urls if other != url)]
+
+    def _post(self, url: str, method: str, body: bytes) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        try:
+            response = self._http.request(
+                "POST",
+                url,
+                body=body,
+                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                timeout=urllib3.Timeout(total=self._timeout),
+                preload_content=False,
+                redirect=False,
+            )
+            try:
+                raw = self._read(response, deadline, url, method)
+            finally:
+                response.release_conn()
+        except (HTTPError, OSError, ValueError) as error:
+            raise RpcFault(
+                f"{mask(url)} did not answer {method} within {self._timeout:g} s: {_cause(error)}"
+            ) from error
+        if response.status != 200 and not raw.lstrip().startswith(b"{"):
+            raise RpcFault(f"{mask(url)} answered {method} with HTTP status {response.status}")
+        return raw
+
+    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float, url: str, method: str) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.stream(_CHUNK):
+            size += len(chunk)
+            if size > RESPONSE_LIMIT:
+                response.close()
+                reason = f"answer larger than {RESPONSE_LIMIT} bytes"
+                raise RpcRefusal(f"{mask(url)}: {method}: {reason}", 0, reason)
+            if time.monotonic() > deadline:
+                response.close()
+                raise RpcFault(f"{mask(url)} took longer than {self._timeout:g} s to answer {method}")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _parse(self, raw: bytes, url: str, method: str) -> RPCResponse:
+        try:
+            answer = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise RpcFault(f"{mask(url)} answered {method} with something that is not JSON") from error
+        if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
+            raise RpcFault(f"{mask(url)} answered {method} with neither a result nor an error")
+        told = answer.get("error")
+        if told is not None:
+            raise _refusal(told if isinstance(told, dict) else {"message": str(told)}, url, method)
+        response: RPCResponse = answer  # type: ignore[assignment]
+        return response
+
+
+def _refusal(error: dict[str, Any], url: str, method: str) -> Exception:
+    code = error.get("code") if isinstance(error.get("code"), int) else 0
+    reason = str(error.get("message", ""))[:500]
+    # Clients put revert data in different places: a string, {"data": "0x.."}, or "Reverted 0x..".
+    found = _HEX.search(json.dumps(error.get("data"))) if error.get("data") is not None else None
+    if code == _REVERT_CODE or (method in {"eth_call", "eth_estimateGas"} and "revert" in reason.lower()):
+        text = found.group()[2:] if found else ""
+        return decode_revert(bytes.fromhex(text if len(text) % 2 == 0 else ""), reason)
+    return RpcRefusal(f"{mask(url)} refused {method}: {reason} (code {code})", code or 0, reason)
+
+
+def _cause(error: BaseException) -> str:
+    """What failed, without the URL that urllib3 puts into its messages."""
+    inner = getattr(error, "reason", None) or error
+    name = type(inner).__name__
+    return {"NewConnectionError": "connection refused or host unknown", "ConnectTimeoutError": "no connection"}.get(
+        name, name
+    )
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Turn whatever web3 raises over an answer it cannot use, while reading ``what``, into RpcFault."""
+    try:
+        yield
+    except (Web3Exception, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise RpcFault(f"the endpoint's answer about {what} makes no sense: {type(error).__name__}: {error}") from error
+
+
+def connect(urls: str | Sequence[str], timeout: float = 10.0, chain_id: int | None = None) -> Web3:
+    """A Web3 over one endpoint or several (asked in order); WrongChain if one that answers is not on ``chain_id``.
+
+    ``timeout`` in seconds holds for each request as a whole. Raises RpcFault if no endpoint answers.
+    """
+    listed = [urls] if isinstance(urls, str) else list(urls)
+    for url in listed:
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            raise RpcFault(f"the RPC address {mask(url)} is not an http(s) URL")
+    if chain_id is not None:
+        _check_chain(listed, timeout, chain_id)
+    w3 = Web3(Provider(listed, timeout))
+    # Chains sealed by an authority put more into extraData than web3 lets through otherwise.
+    w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return w3
+
+
+def _check_chain(urls: Sequence[str], timeout: float, chain_id: int) -> None:
+    faults: list[str] = []
+    for url in urls:
+        try:
+            found = Web3(Provider([url], timeout)).eth.chain_id
+        except RpcFault as fault:
+            faults.append(str(fault))
+            continue
+        if found != chain_id:
+            raise WrongChain(f"{mask(url)} serves chain {found}, but {chain_id} is configured: check the RPC address")
+    if len(faults) == len(urls):
+        raise RpcFault("; ".join(faults))

@@ -1,0 +1,409 @@
+"""Brings calls onto the chain with one key: journalled before sent, one nonce for one intent, fees bumped until mined.
+
+    prepare: simulate -> estimate -> choose nonce -> sign -> journal      (a crash from here on loses nothing)
+    send:    broadcast -> wait -> bump and broadcast again at the same nonce
+    settle:  the receipt's block is final -> outcome into the journal
+
+An intent is unsettled until its block is final, so a reorganisation that drops the transaction only means that it is
+broadcast again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from eth_typing import ChecksumAddress
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
+from web3 import Web3
+from web3.exceptions import BlockNotFound, TransactionNotFound
+from web3.types import BlockIdentifier, TxParams
+
+from validator.chain.errors import (
+    FeeTooHigh,
+    InsufficientFunds,
+    IntentConflict,
+    NonceTaken,
+    NotMinedYet,
+    Reverted,
+    RpcFault,
+    RpcRefusal,
+    SendError,
+)
+from validator.chain.follower import Finality
+from validator.chain.rpc import understood
+from validator.chain.signer import Signer
+from validator.chain.transactions import Attempt, Fees, Intent, Outcome, Receipt, Settled, TransactionLog
+from validator.chain.types import Call
+
+GWEI = 10**9
+# Nodes replace a waiting transaction only for ten per cent more on both fees; an eighth more stays clear of rounding.
+BUMP_NUMERATOR, BUMP_DENOMINATOR = 9, 8
+# State moves between the estimate and the block: a phase may end, a slot may turn from zero.
+GAS_MARGIN_PERCENT = 125
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How hard to try. Fees in wei per gas, times in seconds.
+
+    ``bump_seconds`` is how long a transaction may wait before its fees are raised, ``poll_seconds`` how often its
+    receipt is asked for.
+    """
+
+    fee_cap: int = 500 * GWEI
+    least_priority_fee: int = GWEI // 100
+    bump_seconds: float = 36.0
+    poll_seconds: float = 1.0
+    finality: Finality = "finalized"
+
+
+class Sender:
+    """The one sender of ``signer``'s key on one chain. Give each key to one process only: two would fight for nonces.
+
+    Safe to use from several threads. ``clock`` counts seconds and never goes back; ``pause`` waits and may raise to end
+    the wait.
+    """
+
+    def __init__(
+        self,
+        w3: Web3,
+        signer: Signer,
+        log: TransactionLog,
+        policy: Policy | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._w3 = w3
+        self._signer = signer
+        self._log = log
+        self._policy = policy or Policy()
+        self._clock = clock
+        self._pause = pause
+        self._lock = threading.RLock()
+        self._broadcast_at: dict[bytes, float] = {}
+        with understood("its chain id"):
+            self.chain_id = int(w3.eth.chain_id)
+
+    @property
+    def address(self) -> str:
+        """The account that pays."""
+        return self._signer.address
+
+    def next_nonce(self) -> int:
+        """The nonce that the next new intent will get."""
+        with self._lock:
+            return self._free_nonce()
+
+    def simulate(self, call: Call) -> None:
+        """Ask whether ``call`` would succeed now; Reverted says why not. Costs and changes nothing."""
+        try:
+            with understood("a simulated call"):
+                self._w3.eth.call(self._fields(call), "latest")
+        except RpcRefusal as refusal:
+            if "insufficient funds" in refusal.reason.lower():
+                raise InsufficientFunds(f"{self.address} does not hold the {call.value} wei to be sent") from refusal
+            raise
+
+    def send(self, call: Call, intent: str, timeout: float = 120.0) -> Receipt:
+        """Do ``call`` once under the name ``intent`` and return its receipt when it is in a block.
+
+        An intent that was mined before returns its receipt and sends nothing. One still under way is waited for, at the
+        nonce it has. One that reverted or was displaced is prepared anew, once that is final.
+
+        Raises Reverted (by the simulation, or mined without effect), NotMinedYet after ``timeout`` seconds, FeeTooHigh,
+        InsufficientFunds, NonceTaken, IntentConflict, and RpcFault when the endpoint fails. After any of them the same
+        intent can be sent again.
+        """
+        deadline = self._clock() + timeout
+        with self._lock:
+            current = self._current(call, intent)
+            if isinstance(current, Receipt):
+                return current
+        while True:
+            with self._lock:
+                receipt = self._advance(current.key)
+            if receipt is not None:
+                return self._successful(current, receipt)
+            if self._clock() >= deadline:
+                raise NotMinedYet(
+                    f"{intent} was not mined within {timeout:g} s: it waits at nonce {current.nonce} of {self.address} "
+                    "and is sent again on the next try"
+                )
+            self._pause(self._policy.poll_seconds)
+
+    def resume(self) -> tuple[Intent, ...]:
+        """Look after everything unsettled: settle what is final, send what a crash or a mempool lost, bump what is
+        stuck.
+
+        Call at start and on every tick. Returns what is still unsettled. RpcFault leaves the rest for the next time.
+        """
+        with self._lock:
+            for intent in self._log.unsettled(self.chain_id, self.address):
+                try:
+                    self._advance(intent.key)
+                except SendError as error:
+                    _log.warning("transaction not sent", intent=intent.key, nonce=intent.nonce, reason=str(error))
+            self._fill_gap()
+            return tuple(self._log.unsettled(self.chain_id, self.address))
+
+    # An intent on its way
+
+    def _current(self, call: Call, key: str) -> Intent | Receipt:
+        found = self._log.find(self.chain_id, self.address, key)
+        known = found.intent if isinstance(found, Settled) else found
+        if (
+            known is not None
+            and known.call != call
+            and not (isinstance(found, Settled) and found.outcome != Outcome.MINED)
+        ):
+            raise IntentConflict(f"{key} is journalled with another call at nonce {known.nonce}: name new calls anew")
+        if isinstance(found, Intent):
+            return found
+        if isinstance(found, Settled) and found.outcome == Outcome.MINED and found.transaction_hash is not None:
+            receipt = self._receipt(found.transaction_hash)
+            if receipt is None:
+                raise RpcFault(
+                    f"{key} was mined before, but the endpoint does not know 0x{found.transaction_hash.hex()}"
+                )
+            return receipt
+        return self._prepare(call, key)
+
+    def _prepare(self, call: Call, key: str) -> Intent:
+        self.simulate(call)
+        gas = self._gas(call)
+        fees = self._fees()
+        self._check_balance(key, gas * fees.max_fee + call.value)
+        nonce = self._free_nonce()
+        attempt = self._sign(call, nonce, gas, fees)
+        intent = Intent(key, self.chain_id, self.address, nonce, call, gas, (attempt,))
+        self._log.prepare(intent)
+        return intent
+
+    def _advance(self, key: str) -> Receipt | None:
+        """Move one unsettled intent on; its receipt if it is in a block."""
+        intent = self._log.find(self.chain_id, self.address, key)
+        if isinstance(intent, Settled) and intent.transaction_hash is not None:  # by another thread, meanwhile
+            return self._receipt(intent.transaction_hash)
+        if not isinstance(intent, Intent):
+            raise SendError(f"the journal lost {key}: restore it before sending anything with {self.address}")
+        receipt = self._mined(intent)
+        if receipt is not None:
+            self._settle_if_final(intent, receipt)
+            return receipt
+        used = self._count("latest")
+        if used > intent.nonce:
+            self._displaced_if_final(intent)
+            return None
+        self._keep_alive(intent, executable=used == intent.nonce)
+        # A chain that mines at once, or a receipt that came in between.
+        return self._mined(intent)
+
+    def _keep_alive(self, intent: Intent, *, executable: bool) -> None:
+        newest = intent.attempts[-1]
+        sent = self._broadcast_at.get(newest.hash)
+        if sent is None:
+            self._broadcast(intent, newest)
+        elif self._clock() - sent >= self._policy.bump_seconds:
+            # Only the next nonce to be mined can be stuck for its fee; those behind it wait for it.
+            self._broadcast(intent, self._bumped(intent) if executable else newest)
+
+    def _mined(self, intent: Intent) -> Receipt | None:
+        for attempt in reversed(intent.attempts):
+            receipt = self._receipt(attempt.hash)
+            if receipt is not None:
+                return receipt
+        return None
+
+    def _settle_if_final(self, intent: Intent, receipt: Receipt) -> None:
+        if receipt.block > self._final_height():
+            return
+        outcome = Outcome.MINED if receipt.succeeded else Outcome.REVERTED
+        self._log.settled(intent, outcome, receipt.transaction_hash, receipt.block)
+        for attempt in intent.attempts:
+            self._broadcast_at.pop(attempt.hash, None)
+
+    def _displaced_if_final(self, intent: Intent) -> None:
+        if self._count(self._final_height()) <= intent.nonce or self._mined(intent) is not None:
+            return
+        self._log.settled(intent, Outcome.DISPLACED, None, None)
+        raise NonceTaken(
+            f"nonce {intent.nonce} of {self.address}, meant for {intent.key}, was used by another program: "
+            "give this node a key of its own"
+        )
+
+    def _successful(self, intent: Intent, receipt: Receipt) -> Receipt:
+        if receipt.succeeded:
+            return receipt
+        # What the state of that block says to the same call is nearly always why: somebody else was first.
+        try:
+            with understood("a reverted call"):
+                self._w3.eth.call(self._fields(intent.call), cast(BlockIdentifier, receipt.block))
+        except RpcFault:
+            why = "the endpoint cannot say why"
+        else:
+            why = "the same call succeeds now: it ran out of gas, or was overtaken within its block"
+        raise Reverted("", {}, f"{intent.key} was mined without effect (0x{receipt.transaction_hash.hex()}): {why}")
+
+    # Nonces
+
+    def _free_nonce(self) -> int:
+        """The lowest nonce that neither the chain nor the journal uses: gaps are filled first."""
+        taken = {intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)}
+        # The journal's own floor guards against an endpoint that lags behind.
+        nonce = max(self._count("latest"), self._log.next_nonce(self.chain_id, self.address))
+        while nonce in taken:
+            nonce += 1
+        return nonce
+
+    def _fill_gap(self) -> None:
+        """If what waits cannot be mined because a lower nonce is missing, send nothing to ourselves with that nonce."""
+        waiting = [intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)]
+        missing = self._free_nonce()
+        if waiting and missing < max(waiting):
+            intent = self._prepare(Call(self.address, b""), f"fill-gap/{missing}")
+            _log.warning("nonce gap filled", sender=self.address, nonce=missing)
+            self._broadcast(intent, intent.attempts[-1])
+
+    def _count(self, block: int | str) -> int:
+        with understood(f"the nonce of {self.address}"):
+            return int(self._w3.eth.get_transaction_count(_checksummed(self.address), cast(BlockIdentifier, block)))
+
+    # Fees
+
+    def _fees(self) -> Fees:
+        with understood("fees"):
+            base = self._w3.eth.get_block("latest").get("baseFeePerGas")
+            if base is None:
+                raise RpcFault("this chain has no base fee (EIP-1559), which this node needs")
+            try:
+                suggested = int(self._w3.eth.max_priority_fee)
+            except RpcRefusal:
+                suggested = GWEI
+        cap = self._policy.fee_cap
+        priority = min(max(suggested, self._policy.least_priority_fee), cap)
+        if base + priority > cap:
+            raise FeeTooHigh(
+                f"gas costs {(base + priority) / GWEI:.3f} gwei, the cap is {cap / GWEI:.3f}: wait, or raise the cap"
+            )
+        # Twice the base fee holds for six full blocks in a row.
+        return Fees(min(2 * base + priority, cap), priority)
+
+    def _check_balance(self, key: str, needed: int) -> None:
+        with understood(f"the balance of {self.address}"):
+            held = int(self._w3.eth.get_balance(_checksummed(self.address)))
+        if held < needed:
+            raise InsufficientFunds(f"{self.address} holds {held} wei, {key} may need {needed}: send it the difference")
+
+    def _bumped(self, intent: Intent) -> Attempt:
+        newest = intent.attempts[-1]
+        try:
+            fresh = self._fees()
+        except FeeTooHigh:
+            fresh = newest.fees
+        fees = Fees(_higher(newest.fees.max_fee, fresh.max_fee), _higher(newest.fees.priority_fee, fresh.priority_fee))
+        if fees.max_fee > self._policy.fee_cap:
+            _log.warning("stuck at the fee cap", intent=intent.key, nonce=intent.nonce, cap=self._policy.fee_cap)
+            return newest
+        attempt = self._sign(intent.call, intent.nonce, intent.gas, fees)
+        self._log.replaced(intent, attempt)
+        _log.info("fees raised", intent=intent.key, nonce=intent.nonce, max_fee=fees.max_fee)
+        return attempt
+
+    # The endpoint
+
+    def _fields(self, call: Call) -> TxParams:
+        fields: dict[str, Any] = {"from": self.address, "data": HexBytes(call.data), "value": call.value}
+        if call.to is not None:
+            fields["to"] = call.to
+        return cast(TxParams, fields)
+
+    def _gas(self, call: Call) -> int:
+        with understood("a gas estimate"):
+            return int(self._w3.eth.estimate_gas(self._fields(call))) * GAS_MARGIN_PERCENT // 100
+
+    def _sign(self, call: Call, nonce: int, gas: int, fees: Fees) -> Attempt:
+        fields: dict[str, Any] = {
+            "type": 2,
+            "chainId": self.chain_id,
+            "nonce": nonce,
+            "gas": gas,
+            "maxFeePerGas": fees.max_fee,
+            "maxPriorityFeePerGas": fees.priority_fee,
+            "value": call.value,
+            "data": call.data,
+        }
+        if call.to is not None:
+            fields["to"] = call.to
+        raw = self._signer.sign_transaction(fields)
+        return Attempt(keccak(raw), raw, fees)
+
+    def _broadcast(self, intent: Intent, attempt: Attempt) -> None:
+        try:
+            self._w3.eth.send_raw_transaction(HexBytes(attempt.raw))
+        except RpcRefusal as refusal:
+            self._judge(intent, refusal)
+        self._broadcast_at[attempt.hash] = self._clock()
+
+    def _judge(self, intent: Intent, refusal: RpcRefusal) -> None:
+        """Refusals that mean "there already" or "later" are none; the words are geth's, erigon's,
+        nethermind's.
+        """
+        words = refusal.reason.lower()
+        if any(known in words for known in ("already known", "known transaction", "already imported", "nonce too low")):
+            return
+        if any(
+            later in words for later in ("underpriced", "less than block base fee", "txpool is full", "fee too low")
+        ):
+            _log.info("not accepted yet", intent=intent.key, nonce=intent.nonce, reason=refusal.reason)
+            return
+        if "insufficient funds" in words:
+            raise InsufficientFunds(f"{self.address} cannot pay for {intent.key}: send it some of the chain's own coin")
+        raise SendError(f"{intent.key} (nonce {intent.nonce}) was not accepted: {refusal}") from refusal
+
+    def _receipt(self, transaction_hash: bytes) -> Receipt | None:
+        with understood(f"the receipt of 0x{transaction_hash.hex()}"):
+            try:
+                answer = self._w3.eth.get_transaction_receipt(HexBytes(transaction_hash))
+            except TransactionNotFound:
+                return None
+            return _receipt_of(answer)
+
+    def _final_height(self) -> int:
+        with understood("the last final block"):
+            finality = self._policy.finality
+            if isinstance(finality, int):
+                return max(0, int(self._w3.eth.block_number) - finality)
+            try:
+                return int(self._w3.eth.get_block(finality)["number"])
+            except BlockNotFound:
+                return 0
+
+
+def _receipt_of(answer: Any) -> Receipt:  # noqa: ANN401 - web3's TxReceipt, every field checked here
+    created = answer.get("contractAddress")
+    return Receipt(
+        transaction_hash=bytes(answer["transactionHash"]),
+        block=int(answer["blockNumber"]),
+        block_hash=bytes(answer["blockHash"]),
+        succeeded=int(answer["status"]) == 1,
+        gas_used=int(answer["gasUsed"]),
+        contract_address=str(created) if created else None,
+        logs=tuple(answer["logs"]),
+    )
+
+
+def _higher(old: int, fresh: int) -> int:
+    return max(fresh, old * BUMP_NUMERATOR // BUMP_DENOMINATOR + 1)
+
+
+def _checksummed(address: str) -> ChecksumAddress:
+    return cast(ChecksumAddress, address)

@@ -1,0 +1,55 @@
+"""All commands in one tree, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+from validator.cli import audit, contributor, dao, demo, devchain, keys, node, web
+from validator.errors import ValidatorError
+
+EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="validator",
+    help="Proof-of-contribution validator: scores encrypted data contributions and attests the scores on chain.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(dao.app, name="dao")
+app.add_typer(keys.app, name="keys")
+for register in (devchain.register, node.register, contributor.register, audit.register, web.register, demo.register):
+    register(app)
+
+
+def main() -> None:
+    """Run the command line. Whatever a reader can mend is one line on standard error and a non-zero exit."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _fail(str(error), EXIT_USAGE)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "validator"
+        _fail(f"{' '.join(error.format_message().split())} (see `{command} --help`)", EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_REFUSED)
+    except (ValidatorError, OSError) as error:
+        _fail(str(error), EXIT_REFUSED)
+    except (RuntimeError, ValueError) as error:
+        if type(error).__module__.startswith(("validator.exact", "validator.influence")):
+            _fail(str(error), EXIT_REFUSED)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,80 @@
+"""What all commands share: options, output as a table or as JSON, logs on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from validator.settings import Settings, load_settings
+
+Home = Annotated[Path | None, typer.Option(help="Folder of keys, configuration and journal.", envvar="VALIDATOR_HOME")]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint, or several separated by commas.")]
+Contract = Annotated[str | None, typer.Option(help="Address of the DAO's ScoringRounds contract.")]
+Content = Annotated[str | None, typer.Option(help="Content store: local:PATH, kubo:URL or gateway:URL.")]
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def settings_for(home: Path | None, **options: object) -> Settings:
+    """Settings of a command, with logs set up accordingly."""
+    settings = load_settings(home, **options)
+    setup_logs(settings.log_format, settings.log_level)
+    return settings
+
+
+def setup_logs(form: str = "console", level: str = "info") -> None:
+    """Structured logs on standard error: for people, or as one JSON object a line."""
+    rendered: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+        if form == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, stamp, *rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def emit(answer: dict[str, Any], as_json: bool, lines: Iterable[str] = ()) -> None:
+    """Print `answer` as JSON, or `lines` for people (by default its keys and values)."""
+    if as_json:
+        typer.echo(json.dumps(answer, sort_keys=True))
+        return
+    for line in lines or [f"{key}: {value}" for key, value in answer.items()]:
+        typer.echo(line)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """A table on standard output."""
+    grid = Table(title=title, title_justify="left", header_style="bold", expand=False)
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    Console().print(grid)
+
+
+def units(amount: int, decimals: int = 18) -> str:
+    """Base units as a decimal number with at most four places, rounded down."""
+    whole, rest = divmod(amount, 10**decimals)
+    places = f"{rest:0{decimals}d}"[:4].rstrip("0")
+    return f"{whole:,}{'.' + places if places else ''}"
+
+
+def points(score: int) -> str:
+    """A score in units of 1e-9 of the objective, as thousandths with two places."""
+    sign, thousandths = ("-", -score) if score < 0 else ("", score)
+    return f"{sign}{thousandths / 1e6:.2f}"

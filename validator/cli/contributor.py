@@ -1,0 +1,105 @@
+"""`validator contribute`, `score` and `claim`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, points, settings_for, units
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("contribute")(contribute)
+    app.command("score")(score)
+    app.command("claim")(claim)
+
+
+def contribute(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Payload in the manifest's format.")
+    ],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    as_json: Json = False,
+) -> None:
+    """Check a payload against the DAO's schema, seal it in your name, store it and submit it."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.contributor import check_payload
+    from validator.actions.contributor import contribute as send
+
+    wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract, content=content))
+    payload = file.read_bytes()
+    records = check_payload(wallet, payload)
+    done = send(wallet, payload)
+    answer = {"id": done.id, "cid": done.cid, "size": done.size, "records": records, "gas": done.gas}
+    words = f"contribution {done.id}: {records} records, {done.size:,} bytes sealed, {done.cid}"
+    emit(answer, as_json, [words, f"look it up with: validator score {done.id}"])
+
+
+def score(
+    contribution: Annotated[int, typer.Argument(min=1, help="Id of the contribution.")],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    as_json: Json = False,
+) -> None:
+    """What became of a contribution: status, score with its error, payment, and why."""
+    from validator.actions.connect import open_view
+    from validator.actions.contributor import look_up
+    from validator.rounds.types import Status
+
+    standing = look_up(open_view(settings_for(home, rpc=rpc, contract=contract, content=content)), contribution)
+    line = standing.line
+    if line is None:
+        phase = standing.phase.name.lower()
+        words = f"contribution {contribution} is in round {standing.round}, which is {phase}; no score yet"
+        emit({"id": contribution, "round": standing.round, "phase": phase}, as_json, [words])
+        return
+    answer = {
+        "id": contribution,
+        "round": standing.round,
+        "phase": "finalised",
+        "status": Status(line.status).name.lower(),
+        "reason": line.reason,
+        "words": line.words(),
+        "raw": line.raw,
+        "stderr": line.stderr,
+        "score": line.payable,
+        "paid": line.paid,
+        "records": line.records,
+        "repeats": line.repeats,
+    }
+    why = f"{line.words()}{f' ({line.reason})' if line.reason else ''}"
+    repeats = f", {line.repeats} repeated ones left out" if line.repeats else ""
+    lines = [
+        f"contribution {contribution}, round {standing.round}: {why}",
+        f"  score {points(line.raw)} +- {points(line.stderr)}, payable {points(line.payable)}, in thousandths",
+        f"  {line.records} records scored{repeats}",
+        f"  paid {units(line.paid)} tokens",
+    ]
+    emit(answer, as_json, lines)
+
+
+def claim(
+    account: Annotated[str | None, typer.Argument(help="Account to pay; by default this home's.")] = None,
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    as_json: Json = False,
+) -> None:
+    """Pay out all that an account has earned and not yet been paid. Anyone may send it; the account is paid."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.contributor import claim as pay
+
+    wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract, content=content))
+    payee = account or wallet.signer.address
+    amount, receipt = pay(wallet, payee)
+    answer = {"account": payee, "amount": amount, "transaction": "0x" + receipt.transaction_hash.hex()}
+    emit(answer, as_json, [f"{units(amount)} tokens paid to {payee}"])

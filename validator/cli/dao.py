@@ -1,0 +1,136 @@
+"""`validator dao`: what the steward does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.keys import Light
+
+app = typer.Typer(help="Found and run a data DAO.", no_args_is_help=True)
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="Operator address.")]
+
+
+@app.command("init")
+def init(
+    home: Home = None,
+    rpc: Rpc = None,
+    content: Content = None,
+    parameters: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="TOML file that changes default parameters.")
+    ] = None,
+    stake_token: Annotated[str | None, typer.Option(help="ERC-20 that validators stake.")] = None,
+    reward_token: Annotated[str | None, typer.Option(help="ERC-20 that contributors are paid in.")] = None,
+    dev_tokens: Annotated[bool, typer.Option(help="Deploy tokens that anyone can mint: demonstrations only.")] = False,
+    light: Light = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy the contracts from this home's account, publish the first key epoch, and print the addresses."""
+    from dataclasses import asdict
+
+    from validator.actions.connect import finality_of
+    from validator.actions.found import found, read_parameters
+    from validator.actions.steward import rotate_key
+
+    if dev_tokens == bool(stake_token and reward_token):
+        raise typer.BadParameter("give --stake-token and --reward-token, or --dev-tokens")
+    settings = settings_for(home, rpc=rpc, content=content)
+    tokens = None if dev_tokens else (str(stake_token), str(reward_token))
+    wallet = found(settings, read_parameters(parameters), tokens, finality_of(settings))
+    rotate_key(wallet, settings, light=light)
+    emit(asdict(wallet.deployment), as_json)
+
+
+@app.command("publish")
+def publish(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="manifest.toml and three safetensors.")],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    light: Light = False,
+    as_json: Json = False,
+) -> None:
+    """Publish the next manifest: weights, sealed queries and anchor, and the rules. Holds from the next round on."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.found import read_substance, record_key
+    from validator.actions.steward import publish as publish_manifest
+
+    settings = settings_for(home, rpc=rpc, contract=contract, content=content)
+    manifest = publish_manifest(open_wallet(settings), read_substance(folder), record_key(settings, light=light))
+    emit({"name": manifest.name, "manifest": manifest.digest().hex()}, as_json)
+
+
+@app.command("rotate-key")
+def rotate(
+    home: Home = None, rpc: Rpc = None, contract: Contract = None, light: Light = False, as_json: Json = False
+) -> None:
+    """Publish a new key epoch; grant it to the validators afterwards."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.steward import rotate_key
+
+    settings = settings_for(home, rpc=rpc, contract=contract)
+    emit({"epoch": rotate_key(open_wallet(settings), settings, light=light)}, as_json)
+
+
+@app.command("admit")
+def admit(operator: Address, home: Home = None, rpc: Rpc = None, contract: Contract = None) -> None:
+    """Let an operator join the validator set."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.steward import admit as admit_operator
+
+    admit_operator(open_wallet(settings_for(home, rpc=rpc, contract=contract)), operator)
+    typer.echo(f"{operator} may join")
+
+
+@app.command("grant")
+def grant(
+    operator: Address,
+    hpke_key: Annotated[
+        str | None,
+        typer.Option(help="HPKE key, 0x and 64 hex digits; by default the one that the validator joined with."),
+    ] = None,
+    epoch: Annotated[int | None, typer.Option(min=1, help="Key epoch; by default all.")] = None,
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+) -> None:
+    """Hand key epochs to a validator or an auditor, who can then open what was sealed for them."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.steward import grant as grant_key
+    from validator.actions.steward import joined_key
+
+    settings = settings_for(home, rpc=rpc, contract=contract)
+    wallet = open_wallet(settings)
+    key = _hex32(hpke_key) if hpke_key else joined_key(wallet, operator)
+    epochs = [epoch] if epoch else list(range(1, wallet.contracts.dao.key_epoch() + 1))
+    grant_key(wallet, settings, operator, key, epochs)
+    typer.echo(f"{operator} was granted key epoch {', '.join(map(str, epochs))}")
+
+
+@app.command("fund")
+def fund(
+    amount: Annotated[int, typer.Argument(min=1, help="Base units of the reward token.")],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+) -> None:
+    """Put reward tokens of this account into the pool."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.steward import fund as fund_pool
+
+    fund_pool(open_wallet(settings_for(home, rpc=rpc, contract=contract)), amount)
+    typer.echo(f"{amount} units are in the pool")
+
+
+def _hex32(text: str) -> bytes:
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise typer.BadParameter("an HPKE key is 0x and 64 hex digits")
+    return value

@@ -1,0 +1,71 @@
+"""What every source and store promises, and the one way to read a whole file from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from validator.content.block import Block, GetBlock
+from validator.content.cid import Cid
+from validator.content.errors import Deadline
+from validator.content.unixfs import walk
+
+FILE_SECONDS = 30.0
+BYTES_PER_SECOND = 1_000_000
+"""A file may take FILE_SECONDS plus its size limit over this rate."""
+
+
+class ContentSource(Protocol):
+    """Somewhere blocks can be read from. Nothing it answers is trusted."""
+
+    @property
+    def name(self) -> str:
+        """How messages call this source; no secrets."""
+
+    def get_block(self, cid: Cid) -> Block:
+        """One verified block. Raises NotFound, FetchError, BadBlock or TooLarge."""
+
+    def read(self, cid: Cid, size_limit: int) -> bytes:
+        """A whole file of at most `size_limit` bytes, verified. Raises ContentError."""
+
+
+class Store(ContentSource, Protocol):
+    """A source that also keeps content."""
+
+    def put(self, data: bytes) -> Cid:
+        """Store a file, pin it, return its CID. Raises QuotaExceeded, FetchError or BadStore."""
+
+    def pin(self, cid: Cid) -> None:
+        """Keep the whole DAG from now on, fetching what lacks if this store can. Raises NotFound or FetchError."""
+
+    def unpin(self, cid: Cid) -> None:
+        """No longer keep it. Not an error when it was not pinned."""
+
+    def has(self, cid: Cid) -> bool:
+        """Whether the whole DAG is held here, without asking anybody else."""
+
+
+def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[], float] = time.monotonic) -> bytes:
+    """Read a file block by block.
+
+    `clock` in seconds. Raises ContentError, and Deadline for a source that only drips.
+    """
+    patience = FILE_SECONDS + size_limit / BYTES_PER_SECOND
+    end = clock() + patience
+
+    def pieces() -> Iterator[bytes]:
+        for piece in walk(cid, get_block, size_limit):
+            if clock() > end:
+                raise Deadline(f"{cid} was not read within {patience:.0f} s: try again or add a faster source")
+            yield piece
+
+    return b"".join(pieces())
+
+
+def find(source: ContentSource, digest: bytes, codec_byte: int, size_limit: int) -> bytes:
+    """The content that a contribution names on chain: 32-byte digest, codec byte 0 (raw) or 1 (dag-pb).
+
+    Raises ContentError.
+    """
+    return source.read(Cid.from_chain(digest, codec_byte), size_limit)

@@ -1,0 +1,124 @@
+"""The daemon: APScheduler ticks, a watchdog, and a way to stop that takes seconds.
+
+Stopping is safe at any instant because every step is journalled before it acts. SIGTERM lets the step in hand finish if
+that takes less than STOP_SECONDS and abandons it otherwise; SIGKILL abandons it at once; the next start goes on from
+the journal either way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from validator.errors import ValidatorError
+from validator.stages.node import Node
+from validator.stages.round import tick
+
+log = structlog.get_logger("daemon")
+
+STOP_SECONDS = 8.0
+HUNG_SECONDS = 3600.0
+MAX_BACKOFF_SECONDS = 60.0
+EXIT_HUNG = 75
+
+
+@dataclass(slots=True)
+class Health:
+    """What `/health`, `/ready` and the metrics read. Times by the monotonic clock, seconds."""
+
+    started: float = field(default_factory=time.monotonic)
+    ticks: int = 0
+    failures: int = 0
+    in_tick_since: float | None = None
+    last_success: float | None = None
+    last_error: str = ""
+
+
+class Daemon:
+    """Runs `tick` for one node until told to stop."""
+
+    def __init__(self, node: Node, poll_seconds: float) -> None:
+        """`poll_seconds` between the end of a tick and the next; longer, up to MAX_BACKOFF_SECONDS, while ticks fail."""
+        self.node = node
+        self.health = Health()
+        self._poll = poll_seconds
+        self._stop = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._resume_at = 0.0
+        self._scheduler = BackgroundScheduler(timezone="UTC")
+
+    def run(self, on_start: Callable[[], None] | None = None) -> None:
+        """Tick until SIGTERM or SIGINT; returns when the node has stopped. Must be called from the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        options = {"trigger": "interval", "max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+        self._scheduler.add_job(self._tick, seconds=self._poll, id="tick", **options)
+        self._scheduler.add_job(self._watch, seconds=min(30.0, HUNG_SECONDS), id="watchdog", **options)
+        self._scheduler.start()
+        if on_start is not None:
+            on_start()
+        self._stop.wait()
+        self._shut_down()
+
+    def stop(self) -> None:
+        """Ask the node to stop; returns at once."""
+        self._stop.set()
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._stop.set()
+
+    def _shut_down(self) -> None:
+        self._scheduler.shutdown(wait=False)
+        if self._idle.wait(STOP_SECONDS):
+            self.node.journal.close()
+            if self.node.identity is not None:
+                self.node.identity.protection.close()
+            log.info("stopped")
+            return
+        log.warning("the step in hand was abandoned; the next start takes it up again from the journal")
+        os._exit(0)  # the worker thread may sit in a long product; SQLite's durability does not depend on a clean exit
+
+    def _tick(self) -> None:
+        if self._stop.is_set() or time.monotonic() < self._resume_at:
+            return
+        self._idle.clear()
+        self.health.in_tick_since = time.monotonic()
+        try:
+            tick(self.node)
+        except ValidatorError as error:
+            self._failed(str(error))
+        except Exception as error:  # a bug must not end a node that runs for months: shown, counted, retried
+            log.exception("unexpected fault; please report it")
+            self._failed(repr(error))
+        else:
+            self.health.ticks += 1
+            self.health.failures = 0
+            self.health.last_success = time.monotonic()
+        finally:
+            self.health.in_tick_since = None
+            self._idle.set()
+
+    def _failed(self, message: str) -> None:
+        self.health.failures += 1
+        self.health.last_error = message
+        wait = min(self._poll * 2**self.health.failures, MAX_BACKOFF_SECONDS)
+        self._resume_at = time.monotonic() + wait
+        log.warning("tick failed", error=message, retry_in_seconds=wait)
+
+    def _watch(self) -> None:
+        since = self.health.in_tick_since
+        if since is not None and time.monotonic() - since > HUNG_SECONDS:
+            log.critical(
+                "a step has hung; ending the process so that its supervisor starts it again", seconds=HUNG_SECONDS
+            )
+            os._exit(EXIT_HUNG)

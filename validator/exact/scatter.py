@@ -1,0 +1,120 @@
+"""Additions into slots that several sources may share: gathers' backwards, embeddings' gradients, index_add.
+
+Every slot gets its own grid from the largest of its sources, with 53 - 20 = 33 bits for up to 2^20 sources: the float64
+atomic additions of a GPU then add integers, and no order changes a sum. Error of a slot: at most its number of sources
+times 2^-33 of its largest source (2^-66 for float64, which takes a second grid).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from validator.exact.errors import UnsupportedOp
+from validator.exact.products import settle
+from validator.exact.scaling import grid, largest, snap
+
+_MOST = 1 << 20
+"""Sources on one slot; more are refused, so that the grid's bits never depend on the rest of the call."""
+_BITS = 53 - 20
+
+
+def _accumulate(slots: int, index: Tensor, source: Tensor, op: str) -> Tensor:
+    """float64 (slots,) with the sources (n,) added at `index` (n,). Raises NonFinite, UnsupportedOp."""
+    rest = source.to(torch.float64)
+    result = rest.new_zeros(slots)
+    if not rest.numel():
+        return result
+    largest(rest, (0,), op)
+    if rest.numel() > _MOST and torch.bincount(index).max().item() > _MOST:
+        raise UnsupportedOp(op, f"more than {_MOST} values are added into one slot")
+    top = rest.new_full((slots,), 2.0**-400).scatter_reduce_(0, index, rest.abs(), "amax")
+    magic = grid(top, _BITS)[index]
+    for _ in range(2 if source.dtype == torch.float64 else 1):
+        part = snap(rest, magic)
+        result.add_(rest.new_zeros(slots).scatter_add_(0, index, part))
+        rest, magic = torch.sub(rest, part), magic * (1.0 / (1 << _BITS))
+    return result
+
+
+def _added(base: Tensor, slots: Tensor) -> Tensor:
+    return settle(slots.view(base.shape).add_(base), base.dtype)
+
+
+def _positions(base: Tensor) -> Tensor:
+    return torch.arange(base.numel(), device=base.device).view(base.shape)
+
+
+def scatter_add(base: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """aten.scatter_add."""
+    if not base.dtype.is_floating_point:
+        return torch.scatter_add(base, dim, index, source)
+    source = source[tuple(slice(0, size) for size in index.shape)] if index.dim() else source
+    axis = dim % max(base.dim(), 1)
+    # Positions of the hyperplane 0 of `axis`, cut to the index, plus the step along it.
+    start = _positions(base).select(axis, 0).unsqueeze(axis) if base.dim() else _positions(base)
+    start = start[tuple(slice(0, 1 if d == axis else size) for d, size in enumerate(index.shape))]
+    place = start + index * math.prod(base.shape[axis + 1 :])
+    slots = _accumulate(base.numel(), place.flatten(), source.flatten(), "aten.scatter_add")
+    return _added(base, slots)
+
+
+def index_put(base: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
+    """aten.index_put. Without accumulation, of values put in one place the last in row order stays."""
+    if not accumulate:
+        return _put_last(base, indices, values)
+    if not base.dtype.is_floating_point:
+        return torch.index_put(base, list(indices), values, accumulate=True)
+    place = _places(base, indices)
+    source = values.expand(place.shape)
+    return _added(base, _accumulate(base.numel(), place.flatten(), source.flatten(), "aten.index_put"))
+
+
+def _places(base: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """Flat positions that the indices address, in the shape that the values broadcast to."""
+    return torch.ops.aten.index.Tensor(_positions(base), list(indices))  # type: ignore[no-any-return]
+
+
+def _put_last(base: Tensor, indices: Sequence[Tensor | None], values: Tensor) -> Tensor:
+    place = _places(base, indices).flatten()
+    # Which write wins a collision is open in torch. Here the one that comes last does: amax of the writers' numbers.
+    writer = torch.full((base.numel(),), -1, device=base.device)
+    writer.scatter_reduce_(0, place, torch.arange(place.numel(), device=base.device), "amax")
+    source = values.expand(_places(base, indices).shape).flatten()
+    if not source.numel():
+        return base.clone()
+    return torch.where(writer.view(base.shape) >= 0, source[writer.clamp(min=0)].view(base.shape), base)
+
+
+def index_put_in_place(
+    base: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False, unsafe: bool = False
+) -> Tensor:
+    """aten._index_put_impl_."""
+    return base.copy_(index_put(base, indices, values, accumulate))
+
+
+def index_add(base: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+    """aten.index_add."""
+    if alpha != 1:
+        source = torch.mul(source, alpha)
+    shape = [1] * source.dim()
+    shape[dim] = -1
+    return scatter_add(base, dim, index.view(shape).expand(source.shape), source)
+
+
+def embedding_backward(
+    grad: Tensor, indices: Tensor, num_weights: int, padding_idx: int, scale_grad_by_freq: bool
+) -> Tensor:
+    """aten.embedding_dense_backward: (num_weights, width). Scaling by frequency divides by an exact count."""
+    width = grad.shape[-1]
+    rows = indices.flatten()
+    zero = torch.zeros((), dtype=grad.dtype, device=grad.device)
+    kept = torch.where((rows == padding_idx).unsqueeze(1), zero, grad.reshape(-1, width))
+    result = index_add(grad.new_zeros(num_weights, width), 0, rows, kept)
+    if not scale_grad_by_freq:
+        return result
+    counts = torch.bincount(rows, minlength=num_weights).clamp_(min=1).to(grad.dtype)
+    return result.div_(counts.unsqueeze(1))

@@ -1,0 +1,171 @@
+"""One door to all estimators: fit a referee or a probe set, and read one back."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from validator.exact import exact
+from validator.influence.classical import ClassicalSettings, classical_probes
+from validator.influence.curvature import unflatten
+from validator.influence.errors import InfluenceError
+from validator.influence.folds import Folds, deal
+from validator.influence.mirrored import MirroredSettings, mirrored_probes
+from validator.influence.models import Kinds, load_tensors, read_tensors
+from validator.influence.probes import Probes
+from validator.influence.problem import Network, Problem
+from validator.influence.response import Progress, Response, ResponseSettings, fit_response
+from validator.influence.settings import VERSION, Seed, Settings, make_settings, read_header, seed_bytes
+
+_SETTINGS: dict[str, type[Settings]] = {
+    "response": ResponseSettings,
+    "classical": ClassicalSettings,
+    "mirrored": MirroredSettings,
+}
+_BLOCK = 16
+
+
+def fit(
+    problem: Problem,
+    estimator: str = "response",
+    *,
+    seed: Seed = 0,
+    per_query: bool = False,
+    progress: Progress | None = None,
+    parts: MutableMapping[str, bytes] | None = None,
+    **params: int | float,
+) -> Response | Probes:
+    """Fit `estimator` ("response", "classical" or "mirrored") to `problem`; `params` are the fields of its settings
+    class.
+
+    `seed` is bytes or a non-negative integer. `progress(done, total)` is called as parts are finished. A `parts`
+    mapping receives each finished part; pass the same mapping again, with the same arguments, to go on after an
+    interruption: the result has the same bits. Raises InfluenceError on an unknown estimator, an unknown parameter
+    or one out of range.
+    """
+    settings, key = _settings(estimator, params), seed_bytes(seed)
+    report: Progress = progress if progress is not None else _silent
+    store: MutableMapping[str, bytes] = parts if parts is not None else {}
+    if isinstance(settings, ResponseSettings):
+        return fit_response(problem, settings, key, per_query, report, store)
+    return _fit_probes(problem, estimator, settings, key, per_query, report, store)
+
+
+def load_probes(problem: Problem, data: bytes) -> Response | Probes:
+    """Read what `to_bytes` wrote. Raises InfluenceError when the bytes are damaged, of another version, or fitted to
+    another problem.
+    """
+    tensors = read_tensors(data)
+    if "header" not in tensors:
+        raise InfluenceError("the probe file has no header")
+    header = read_header(tensors["header"])
+    if header["version"] != VERSION:
+        raise InfluenceError(f"the probe file is of influence version {header['version']}, this is version {VERSION}")
+    if header["problem"] != problem.digest():
+        raise InfluenceError("the probe file was fitted to another model, anchor, query set or objective")
+    settings = _settings(header["estimator"], header["params"])
+    per_query, seed = header["per_query"], seed_bytes(header["seed"])
+    expected: Kinds = {"header": (torch.uint8, tuple(tensors["header"].shape))}
+    if isinstance(settings, ResponseSettings):
+        expected["baseline"] = (torch.float32, (settings.replicas, len(problem.queries)))
+        return Response(problem, settings, seed, per_query, load_tensors(data, expected)["baseline"])
+    folds = _folds(problem, settings, per_query)
+    count = 2 * len(folds)
+    expected |= {
+        "coefficients": (torch.float64, (count,)),
+        "columns": (torch.int64, (count,)),
+        "sizes": (torch.int64, (len(folds),)),
+    }
+    weights = Network(problem.model).weights()
+    expected |= {f"probe/{name}": (w.dtype, (count, *w.shape)) for name, w in weights.items()}
+    found = load_tensors(data, expected)
+    if not torch.equal(found["columns"], _columns(len(folds))) or not torch.equal(found["sizes"], folds.sizes()):
+        raise InfluenceError("the probe file deals the queries in another way than its parameters say")
+    probes = {name: found[f"probe/{name}"] for name in weights}
+    return Probes(
+        problem,
+        header["estimator"],
+        settings,
+        seed,
+        per_query,
+        probes,
+        found["coefficients"],
+        found["columns"],
+        found["sizes"],
+    )
+
+
+def _settings(estimator: str, params: dict[str, Any]) -> Settings:
+    if estimator not in _SETTINGS:
+        raise InfluenceError(f"no estimator is called {estimator!r}; there are {', '.join(_SETTINGS)}")
+    settings: Settings = make_settings(_SETTINGS[estimator], params)
+    return settings
+
+
+def _fit_probes(
+    problem: Problem,
+    estimator: str,
+    settings: Settings,
+    seed: bytes,
+    per_query: bool,
+    progress: Progress,
+    parts: MutableMapping[str, bytes],
+) -> Probes:
+    folds, theta = _folds(problem, settings, per_query), Network(problem.model).weights()
+    with exact(), torch.no_grad():
+        flats, coefficients = [], []
+        for start in range(0, len(folds), _BLOCK):
+            key, block = f"columns-{start}", folds.between(start, start + _BLOCK)
+            if key not in parts:
+                flat, weight = _probes(problem, settings, seed, block)
+                parts[key] = bytes(save({"flat": flat.contiguous(), "coefficients": weight.contiguous()}))
+            part = _part(parts[key], 2 * len(block), sum(w.numel() for w in theta.values()))
+            flats.append(part["flat"])
+            coefficients.append(part["coefficients"])
+            progress(min(start + _BLOCK, len(folds)), len(folds))
+        weights = unflatten(torch.cat(flats), theta)
+    return Probes(
+        problem,
+        estimator,
+        settings,
+        seed,
+        per_query,
+        weights,
+        torch.cat(coefficients),
+        _columns(len(folds)),
+        folds.sizes(),
+    )
+
+
+def _probes(problem: Problem, settings: Settings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
+    if isinstance(settings, ClassicalSettings):
+        return classical_probes(problem, settings, seed, folds)
+    if isinstance(settings, MirroredSettings):
+        return mirrored_probes(problem, settings, seed, folds)
+    raise InfluenceError(f"internal error: {type(settings).__name__} fits no probes")
+
+
+def _folds(problem: Problem, settings: Settings, per_query: bool) -> Folds:
+    queries = len(problem.queries)
+    if per_query:
+        return deal(queries, queries)
+    assert isinstance(settings, ClassicalSettings | MirroredSettings)
+    return deal(queries, settings.folds)
+
+
+def _columns(folds: int) -> Tensor:
+    """Column of each probe, int64 (2 folds,): a block's ascending probes, then its descending ones."""
+    blocks = [torch.arange(start, min(start + _BLOCK, folds)) for start in range(0, folds, _BLOCK)]
+    return torch.cat([torch.cat([block, block]) for block in blocks])
+
+
+def _part(data: bytes, probes: int, size: int) -> dict[str, Tensor]:
+    return load_tensors(data, {"flat": (torch.float32, (probes, size)), "coefficients": (torch.float64, (probes,))})
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,105 @@
+"""A probe set: score records with forward passes only.
+
+    influence(z) = sum_t w_t * loss(z; theta_t)
+
+Probes are fitted once per problem and seed, then shared, cached and audited; untrusted records never meet a
+backward pass. Each probe belongs to one column, a fold of the queries (see folds.py): the value is the mean of the
+columns, weighted by their queries, and the spread of the columns is the standard error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from validator.exact import exact
+from validator.exact.digest import digest
+from validator.influence.errors import InfluenceError
+from validator.influence.groups import members
+from validator.influence.problem import Network, Problem, Weights, cross_entropy
+from validator.influence.records import Records
+from validator.influence.scores import Scores
+from validator.influence.settings import Settings, write_header
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """Weights by name (T, ...) float32; `coefficients` (T,) float64; `columns` (T,) int64; `sizes` int64 (columns,):
+    queries of each.
+    """
+
+    problem: Problem
+    estimator: str
+    settings: Settings
+    seed: bytes
+    per_query: bool
+    weights: Weights
+    coefficients: Tensor
+    columns: Tensor
+    sizes: Tensor
+
+    def score(self, records: Records, groups: Tensor | None = None, chunk: int = 256) -> Scores:
+        """One score a record, or one a group in ascending order of its id: the sum of its records' values.
+
+        `chunk` records meet all probes at once; its size changes no bit. Per query, values are (n, queries).
+        Raises InfluenceError on an empty record set, ids of another shape, or records that do not fit the model.
+        """
+        parts = members(len(records), groups)
+        self.problem.check(records)
+        if chunk < 1:
+            raise InfluenceError(f"chunk must be at least 1, not {chunk}")
+        with exact(), torch.no_grad():
+            network = self.problem.network()
+            pieces = [_slice(records, start, start + chunk) for start in range(0, len(records), chunk)]
+            columns = torch.cat([self._influence(network, piece) for piece in pieces])
+            if groups is not None:
+                columns = torch.stack([columns[part].sum(0) for part in parts])
+            return self._summary(columns)
+
+    def _influence(self, network: Network, records: Records) -> Tensor:
+        """Influence on each column, float64 (n, columns): terms are added one after the other, so the order of
+        addition is fixed.
+        """
+        logits = network.batched_logits(self.weights, records.inputs.unsqueeze(0))
+        losses = cross_entropy(logits.to(torch.float64), records.targets.expand(logits.shape[0], -1))
+        sums: list[Tensor | None] = [None] * len(self.sizes)
+        for column, term in zip(self.columns.tolist(), losses * self.coefficients.unsqueeze(1), strict=True):
+            total = sums[column]
+            sums[column] = term if total is None else total + term
+        return torch.stack([torch.zeros_like(losses[0]) if total is None else total for total in sums], 1)
+
+    def _summary(self, columns: Tensor) -> Scores:
+        if self.per_query:
+            return Scores(columns, torch.zeros_like(columns))
+        share = self.sizes.to(torch.float64) / self.sizes.sum().to(torch.float64)
+        value = (columns * share).sum(1)
+        count = len(self.sizes)
+        if count < 2:
+            return Scores(value, torch.zeros_like(value))
+        away = columns - value.unsqueeze(1)
+        return Scores(value, torch.sqrt((away * away).sum(1) / (count * (count - 1))))
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: probes, coefficients and a header; the problem is named by its digest, not included."""
+        return bytes(save(self._tensors()))
+
+    def digest(self) -> bytes:
+        """32 bytes over the tensors and the header."""
+        return digest(self._tensors())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        header = write_header(self.estimator, self.seed, self.problem.digest(), self.per_query, self.settings)
+        probes = {f"probe/{name}": tensor.contiguous() for name, tensor in self.weights.items()}
+        return probes | {
+            "coefficients": self.coefficients,
+            "columns": self.columns,
+            "sizes": self.sizes,
+            "header": header,
+        }
+
+
+def _slice(records: Records, start: int, end: int) -> Records:
+    return Records(records.inputs[start:end], records.targets[start:end])

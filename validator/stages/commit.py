@@ -1,0 +1,107 @@
+"""Commit: a salted hash of our answer on chain, before anyone has shown an answer that could be copied.
+
+The salt is derived from our own secret, so it can be derived again; the answer, encrypted to ourselves, rides along in
+the event. A node that lost its disk but kept its keys can still reveal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+import structlog
+
+from validator.chain.typed_data import attestation_digest, commit_hash
+from validator.chain.types import Attestation
+from validator.envelope.keys import open_backup, seal_backup
+from validator.journal.database import pack, unpack
+from validator.journal.protection import Slot
+from validator.rounds.lifecycle import RoundState
+from validator.stages.node import Identity, Node
+
+log = structlog.get_logger("commit")
+
+
+def run(node: Node, state: RoundState) -> None:
+    """Commit once an attempt. The answer enters the signing protection first: from here on no other can be signed."""
+    identity = node.identity
+    step = node.journal.step(state.round, state.attempt, "scored")
+    if identity is None or step is None or identity.operator.lower() in state.commits:
+        return
+    digest = digest_of(node, to_attestation(state, step))
+    identity.protection.register(slot_of(node, identity, state), digest)
+    commitment = node.journal.step(state.round, state.attempt, "commitment")
+    if commitment is None:  # journalled, because the backup's nonce is random and one intent must be one call
+        commitment = _commitment(node, identity, state, digest, step)
+        node.journal.take_step(state.round, state.attempt, "commitment", commitment)
+    call = node.contracts.rounds.commit(state.round, commitment["hash"], commitment["backup"])
+    identity.sender.send(call, intent=f"commit/{state.round}/{state.attempt}")
+    log.info("committed", round=state.round, attempt=state.attempt)
+
+
+def _commitment(
+    node: Node, identity: Identity, state: RoundState, digest: bytes, step: dict[str, Any]
+) -> dict[str, bytes]:
+    hashed = commit_hash(
+        node.deployment.chain_id,
+        node.deployment.rounds,
+        state.round,
+        state.attempt,
+        identity.operator,
+        digest,
+        salt_of(node, identity, state),
+    )
+    backup = seal_backup(identity.hpke_secret, pack(step), info=_backup_info(node, identity, state))
+    return {"hash": hashed, "backup": backup}
+
+
+def restore(node: Node, state: RoundState) -> None:
+    """Bring back an answer that we committed to and no longer have, from the backup in our own event."""
+    identity = node.identity
+    if identity is None or node.journal.step(state.round, state.attempt, "scored") is not None:
+        return
+    for fact in node.facts("Committed"):
+        mine = fact.args["operator"] == identity.operator.lower()
+        if mine and (fact.args["round"], fact.args["attempt"]) == (state.round, state.attempt) and fact.args["backup"]:
+            plain = open_backup(identity.hpke_secret, fact.args["backup"], info=_backup_info(node, identity, state))
+            node.journal.take_step(state.round, state.attempt, "scored", unpack(plain))
+            log.warning("answer restored from our backup on chain", round=state.round, attempt=state.attempt)
+
+
+def to_attestation(state: RoundState, step: dict[str, Any]) -> Attestation:
+    """The full statement: what the chain fixed, and what we found."""
+    return Attestation(
+        round=state.round,
+        attempt=state.attempt,
+        manifest=state.manifest,
+        seed=state.seed,
+        inputs_root=step["inputs_root"],
+        scores_root=step["scores_root"],
+        earnings_root=step["earnings_root"],
+        round_total=step["round_total"],
+        earned_total=step["earned_total"],
+        count=step["count"],
+        evidence=step["evidence"],
+    )
+
+
+def digest_of(node: Node, attestation: Attestation) -> bytes:
+    """EIP-712 digest of an attestation under this DAO's domain."""
+    return attestation_digest(node.deployment.chain_id, node.deployment.rounds, attestation)
+
+
+def slot_of(node: Node, identity: Identity, state: RoundState) -> Slot:
+    """The one thing that may be signed at most once."""
+    return Slot(node.deployment.chain_id, node.deployment.rounds, identity.operator, state.round, state.attempt)
+
+
+def salt_of(node: Node, identity: Identity, state: RoundState) -> bytes:
+    """32 bytes that nobody else can know and that we can always derive again: HMAC-SHA256 keyed by our HPKE secret."""
+    place = f"poc-commit-salt/1|{node.deployment.chain_id}|{node.deployment.rounds.lower()}|{identity.operator.lower()}"
+    return hmac.new(identity.hpke_secret, f"{place}|{state.round}|{state.attempt}".encode(), hashlib.sha256).digest()
+
+
+def _backup_info(node: Node, identity: Identity, state: RoundState) -> bytes:
+    place = f"{node.deployment.chain_id}|{node.deployment.rounds.lower()}|{identity.operator.lower()}"
+    return f"poc-commit-backup/1|{place}|{state.round}|{state.attempt}".encode()

@@ -1,0 +1,73 @@
+"""Fetch: the envelopes of a round into our own store, verified against their CIDs, before anyone asks for them."""
+
+from __future__ import annotations
+
+import structlog
+
+from validator.content import Cid, ContentError
+from validator.manifest import Manifest
+from validator.rounds.lifecycle import RoundState, submissions
+from validator.rounds.types import Submission
+from validator.stages.node import Node
+
+log = structlog.get_logger("fetch")
+
+PATIENT_TRIES = 4
+RETRY_SECONDS = 2.0
+MAX_RETRY_SECONDS = 120.0
+
+
+def run(node: Node, state: RoundState, manifest: Manifest) -> bool:
+    """Try what is not here yet and due; True once every contribution was fetched or has been tried PATIENT_TRIES times.
+
+    Contributions whose declared size exceeds the manifest's limit are not fetched at all: they are refused by their
+    size on chain.
+    """
+    done = True
+    for submission in of_round(node, state):
+        if submission.size > manifest.limits.envelope_bytes:
+            continue
+        done &= _fetch(node, submission)
+    return done
+
+
+def of_round(node: Node, state: RoundState) -> list[Submission]:
+    """Submissions of a closed round, or all those so far of the open one."""
+    facts = node.facts("ContributionSubmitted")
+    if state.closed:
+        return submissions(facts, state.first_id, state.end_id)
+    last = max((other.end_id for other in node.rounds().values() if other.closed and not other.abandoned), default=1)
+    return submissions(facts, last, 2**63)
+
+
+def available(node: Node, submission: Submission) -> bool:
+    """Whether the envelope is in our store, verified, with exactly the declared size."""
+    known = node.journal.content_state(submission.digest, submission.codec)
+    return known is not None and known[0] == "fetched"
+
+
+def read_envelope(node: Node, submission: Submission) -> bytes:
+    """The verified bytes; raises ContentError when they cannot be had."""
+    return node.store.read(Cid.from_chain(submission.digest, submission.codec), submission.size)
+
+
+def _fetch(node: Node, submission: Submission) -> bool:
+    state, tries, _, retry_at = node.journal.content_state(submission.digest, submission.codec) or ("", 0, "", 0.0)
+    if state == "fetched":
+        return True
+    if node.clock() < retry_at:
+        return tries >= PATIENT_TRIES
+    try:
+        size = len(read_envelope(node, submission))
+        if size != submission.size:
+            raise ContentError(f"contribution {submission.id} holds {size} bytes, the chain says {submission.size}")
+        node.store.pin(Cid.from_chain(submission.digest, submission.codec))
+    except ContentError as error:
+        wait = min(RETRY_SECONDS * 2**tries, MAX_RETRY_SECONDS)
+        node.journal.set_content(
+            submission.digest, submission.codec, "failed", tries + 1, str(error), node.clock() + wait
+        )
+        log.info("not fetched", contribution=submission.id, tries=tries + 1, error=str(error))
+        return tries + 1 >= PATIENT_TRIES
+    node.journal.set_content(submission.digest, submission.codec, "fetched", tries + 1, "", 0.0)
+    return True

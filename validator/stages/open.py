@@ -1,0 +1,96 @@
+"""Open: from the bytes of an envelope to records, or to the status that ends the contribution. The same for daemon and
+audit.
+
+Whether an envelope opens and a payload parses is objective: same bytes, same key, same rules. So it is part of the
+score, and only deterministic refusals may become a status; a fault of this machine (WorkerFault) is raised, never
+scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+
+from validator.envelope import Context, Undecryptable, WrongContext, open_envelope
+from validator.influence import Records
+from validator.manifest import Manifest
+from validator.payload import Malformed, Parsed, parse
+from validator.payload.schema import Schema, classification
+from validator.rounds.types import Opened, Status, Submission
+
+
+def payload_schema(manifest: Manifest) -> Schema:
+    """The manifest's payload rules in the terms of the parser."""
+    rules, limits = manifest.payload, manifest.limits
+    return classification(
+        tuple(rules.shape),
+        rules.classes,
+        max_records=limits.max_records,
+        max_bytes=limits.envelope_bytes,
+        dtype=rules.dtype,
+        minimum=float(rules.minimum),
+        maximum=float(rules.maximum),
+    )
+
+
+def open_all(
+    submitted: Iterable[Submission],
+    included: frozenset[int],
+    manifest: Manifest,
+    secrets: Mapping[int, bytes],
+    place: tuple[int, str],
+    read: Callable[[Submission], bytes],
+) -> list[Opened]:
+    """Open every submission of a round, in order.
+
+    `included`: ids that a quorum holds. `secrets`: key epochs' secrets. `place`: (chain id, contract) that envelopes
+    are bound to. `read`: verified bytes of an envelope; what it raises is not a verdict and is passed on.
+    """
+    return [_open(item, item.id in included, manifest, secrets, place, read) for item in submitted]
+
+
+def _open(
+    submission: Submission,
+    is_included: bool,
+    manifest: Manifest,
+    secrets: Mapping[int, bytes],
+    place: tuple[int, str],
+    read: Callable[[Submission], bytes],
+) -> Opened:
+    if submission.size > manifest.limits.envelope_bytes:
+        return Opened(submission, status=Status.OVERSIZED, reason="declared_size")
+    if not is_included:
+        return Opened(submission, status=Status.UNAVAILABLE)
+    context = Context(
+        chain_id=place[0],
+        contract=place[1].lower(),
+        key_epoch=submission.key_epoch,
+        contributor=submission.contributor.lower(),
+    )
+    try:
+        plain = open_envelope(read(submission), secrets[submission.key_epoch], context, limit=submission.size)
+        parsed = parse_payload(plain, manifest)
+    except WrongContext as error:
+        return Opened(submission, status=Status.REPLAYED, reason=error.code)
+    except Undecryptable as error:
+        return Opened(submission, status=Status.UNDECRYPTABLE, reason=error.code)
+    except Malformed as error:
+        return Opened(submission, status=Status.MALFORMED, reason=error.code)
+    return Opened(submission, records=to_records(parsed))
+
+
+def parse_payload(plain: bytes, manifest: Manifest) -> Parsed:
+    """Records of a payload by the manifest's rules, parsed in a worker; raises Malformed with the broken rule."""
+    parsed = parse(plain, manifest.payload.format, payload_schema(manifest))
+    fewest = manifest.limits.min_records
+    if parsed.records < fewest:
+        raise Malformed("records", f"{parsed.records} records: at least {fewest} are wanted")
+    return parsed
+
+
+def to_records(parsed: Parsed) -> Records:
+    """Parsed arrays as tensors: inputs in the schema's dtype (uint8 pixels as float32), targets int64."""
+    inputs = torch.from_numpy(parsed.arrays["inputs"])
+    targets = torch.from_numpy(parsed.arrays["targets"])
+    return Records(inputs.to(torch.float32) if inputs.dtype == torch.uint8 else inputs, targets.to(torch.int64))

@@ -1,0 +1,105 @@
+"""Score: judge the included contributions, and put the evidence bundle where everyone can fetch it."""
+
+from __future__ import annotations
+
+import structlog
+
+from validator.content import Cid, ContentError
+from validator.manifest import Manifest
+from validator.rounds.evidence import Outcome, outcome
+from validator.rounds.lifecycle import RoundState
+from validator.rounds.score import Judged, score_round
+from validator.rounds.types import Carry, Submission, Terms
+from validator.stages import fetch
+from validator.stages.documents import dao_context, file_digest, load_carry, load_judgement
+from validator.stages.node import Node
+from validator.stages.open import open_all
+
+log = structlog.get_logger("score")
+
+
+def run(node: Node, state: RoundState, manifest: Manifest) -> None:
+    """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned."""
+    if node.journal.step(state.round, state.attempt, "scored") is not None:
+        return
+    submitted = fetch.of_round(node, state)
+    missing = _missing_epochs(node, manifest, submitted)
+    if missing:
+        log.warning(
+            "no key of these epochs was granted to us; ask the DAO's steward", epochs=missing, round=state.round
+        )
+        return
+    judged = _judge(node, state, manifest, submitted)
+    cid = node.store.put(judged.evidence.to_bytes())
+    node.store.put(judged.probes)
+    node.journal.take_step(state.round, state.attempt, "scored", to_step(outcome(judged.evidence), cid.digest))
+    log.info("scored", round=state.round, attempt=state.attempt, contributions=len(submitted), evidence=str(cid))
+
+
+def _missing_epochs(node: Node, manifest: Manifest, submitted: list[Submission]) -> list[int]:
+    needed = {manifest.sealed.key_epoch} | {item.key_epoch for item in submitted}
+    return sorted(needed - node.epoch_secrets.keys())
+
+
+def _judge(node: Node, state: RoundState, manifest: Manifest, submitted: list[Submission]) -> Judged:
+    place = (node.deployment.chain_id, node.deployment.rounds)
+    opened = open_all(
+        submitted, state.included(), manifest, node.epoch_secrets, place, lambda item: _read_included(node, item)
+    )
+    context = dao_context(*place, node.deployment.dao, manifest.sealed.key_epoch)
+    secret = node.epoch_secrets[manifest.sealed.key_epoch]
+    judgement = load_judgement(node.store, manifest, secret, context)
+    return score_round(
+        terms_of(state, node.deployment.chain_id, node.deployment.rounds),
+        manifest,
+        carry_into(node, state),
+        judgement.problem,
+        judgement.record_key,
+        opened,
+        file_digest,
+        progress=node.progress,
+    )
+
+
+def _read_included(node: Node, submission: Submission) -> bytes:
+    """An included envelope; whoever reported it holds it, so a failure here is passing and the stage is tried again."""
+    data = fetch.read_envelope(node, submission)
+    if len(data) != submission.size:
+        raise ContentError(f"contribution {submission.id} holds {len(data)} bytes, the chain says {submission.size}")
+    node.store.pin(Cid.from_chain(submission.digest, submission.codec))
+    return data
+
+
+def terms_of(state: RoundState, chain_id: int, contract: str) -> Terms:
+    """What the chain fixed for the round, as the scorer takes it."""
+    return Terms(
+        chain_id=chain_id,
+        contract=contract.lower(),
+        round=state.round,
+        attempt=state.attempt,
+        manifest=state.manifest,
+        beacon=state.beacon,
+        seed=state.seed,
+        pool=state.pool,
+        first_id=state.first_id,
+        end_id=state.end_id,
+    )
+
+
+def carry_into(node: Node, state: RoundState) -> Carry:
+    """What earlier finalised rounds hand to this one."""
+    earlier = sorted((other for other in node.rounds().values() if other.round < state.round), key=lambda r: r.round)
+    return load_carry(node.store, [other.final["evidence"] for other in earlier if other.final is not None])
+
+
+def to_step(result: Outcome, evidence: bytes) -> dict[str, bytes | int]:
+    """What the journal and the backup on chain keep of a scored round."""
+    return {
+        "inputs_root": result.inputs_root,
+        "scores_root": result.scores_root,
+        "earnings_root": result.earnings_root,
+        "round_total": result.round_total,
+        "earned_total": result.earned_total,
+        "count": result.count,
+        "evidence": evidence,
+    }
