@@ -165,7 +165,8 @@ contract DataDAO is IDataDAO, Ownable2Step, Pausable {
         require(p.reporterBps < BPS, InvalidParameter("reporterBps"));
         require(p.deposit <= type(uint112).max, InvalidParameter("deposit"));
         require(p.minStake != 0, InvalidParameter("minStake"));
-        require(p.maxWeight != 0, InvalidParameter("maxWeight"));
+        // Ballots hold a weight in 88 bits.
+        require(p.maxWeight != 0 && p.maxWeight <= type(uint88).max, InvalidParameter("maxWeight"));
 
         // Stake must outlast the longest dispute, and nobody's stake may be held for ever.
         uint256 attempt = uint256(p.reportSeconds) + p.commitSeconds + p.attestSeconds;

@@ -10,7 +10,7 @@ import { IValidatorSet } from "./interfaces/IValidatorSet.sol";
 import { AttestationLib } from "./libraries/AttestationLib.sol";
 import { BitmapLib } from "./libraries/BitmapLib.sol";
 import { LeafLib } from "./libraries/LeafLib.sol";
-import { Ballot, Round, RoundLib, Stage } from "./libraries/RoundLib.sol";
+import { ATTESTED, Ballot, CHARGED, COMMITTED, EQUIVOCATED, REPORTED, Round, RoundLib } from "./libraries/RoundLib.sol";
 import { ECDSA } from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { MerkleProof } from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
@@ -129,7 +129,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
     /// @inheritdoc IScoringRounds
     function drawSeed(uint64 id) external {
         Round storage round = _rounds[id];
-        require(round.status == Phase.Closed, WrongPhase(id, phase(id)));
+        _requirePhase(id, Phase.Closed);
         require(block.number > round.seedBlock, SeedNotReady(round.seedBlock));
 
         bytes32 beacon = blockhash(round.seedBlock);
@@ -142,7 +142,6 @@ contract ScoringRounds is IScoringRounds, EIP712 {
 
         bytes32 seed = keccak256(abi.encode(block.chainid, address(this), id, round.manifest, beacon));
         round.seed = seed;
-        round.status = Phase.Reporting;
         _startAttempt(round, 1);
 
         emit SeedDrawn(id, seed, beacon, round.reportDeadline, round.commitDeadline, round.attestDeadline);
@@ -156,12 +155,15 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         _requirePhase(id, Phase.Reporting);
         uint32 attempt = round.attempt;
         Ballot storage vote = _ballots[id][attempt][msg.sender];
-        require(!vote.reported, AlreadyReported(id, attempt, msg.sender));
+        require(vote.marks & REPORTED == 0, AlreadyReported(id, attempt, msg.sender));
         bitmap.requireCanonical(round.endId - round.firstId);
-        uint128 weight = _weightIn(id, msg.sender);
+        uint88 weight = _enrol(vote, id);
 
-        (vote.reported, vote.weight, vote.answer) = (true, weight, keccak256(bitmap));
-        round.reportedWeight += weight;
+        vote.marks |= REPORTED;
+        vote.answer = keccak256(bitmap);
+        uint128 reported = round.reportedWeight + weight;
+        round.reportedWeight = reported;
+        if (reported == round.totalWeight) round.status = Phase.Committing;
 
         emit AvailabilityReported(id, attempt, msg.sender, weight, bitmap);
     }
@@ -174,11 +176,14 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         require(backup.length <= MAX_BACKUP, BackupSize(backup.length, MAX_BACKUP));
         uint32 attempt = round.attempt;
         Ballot storage vote = _ballots[id][attempt][msg.sender];
-        require(vote.stage == Stage.None, AlreadyCommitted(id, attempt, msg.sender));
-        uint128 weight = vote.reported ? vote.weight : _weightIn(id, msg.sender);
+        require(vote.marks & COMMITTED == 0, AlreadyCommitted(id, attempt, msg.sender));
+        uint88 weight = _enrol(vote, id);
 
-        (vote.stage, vote.weight, vote.answer) = (Stage.Committed, weight, commitHash);
-        round.committedWeight += weight;
+        vote.marks |= COMMITTED;
+        vote.answer = commitHash;
+        uint128 committed = round.committedWeight + weight;
+        round.committedWeight = committed;
+        if (committed == round.totalWeight) round.status = Phase.Attesting;
 
         emit Committed(id, attempt, msg.sender, commitHash, backup);
     }
@@ -188,19 +193,21 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         external
     {
         Round storage round = _rounds[attestation.round];
-        require(round.takesAttestations(), WrongPhase(attestation.round, round.phase()));
+        // `require` would work out the phase on every call: its arguments are evaluated first.
+        if (!round.takesAttestations()) revert WrongPhase(attestation.round, round.phase());
         _requireConsistent(round, attestation);
         bytes32 digest = attestationDigest(attestation);
         Ballot storage vote = _ballots[attestation.round][attestation.attempt][operator];
         _requireCommitted(vote, attestation, operator, digest, salt);
-        _requireSigned(operator, digest, signature);
+        _requireSigned(vote.signer, digest, signature);
 
-        (uint128 weight, uint256 total) = (vote.weight, round.totalWeight);
+        uint88 weight = vote.weight;
         uint256 onDigest = _weightOn[digest] + weight;
-        (vote.stage, vote.answer) = (Stage.Attested, digest);
+        vote.marks |= ATTESTED;
+        vote.answer = digest;
         _weightOn[digest] = onDigest;
         round.attestedWeight += weight;
-        if (RoundLib.isQuorum(onDigest, total)) round.quorum = true;
+        if (RoundLib.isQuorum(onDigest, round.totalWeight)) round.quorum = true;
 
         emit Attested(attestation.round, attestation.attempt, operator, digest, signature, attestation);
     }
@@ -211,7 +218,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
     function finalise(Attestation calldata attestation) external {
         uint64 id = attestation.round;
         Round storage round = _rounds[id];
-        require(round.status == Phase.Reporting, WrongPhase(id, round.phase()));
+        if (!round.isRunning()) revert WrongPhase(id, round.phase());
         require(attestation.attempt == round.attempt, WrongAttempt(id, attestation.attempt, round.attempt));
         bytes32 digest = attestationDigest(attestation);
         (uint256 weight, uint256 total) = (_weightOn[digest], round.totalWeight);
@@ -258,11 +265,12 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         (bytes32 digestA, bytes32 digestB) = (attestationDigest(a), attestationDigest(b));
         require(id == b.round && attempt == b.attempt && digestA != digestB, NoEquivocation());
         Ballot storage vote = _ballots[id][attempt][operator];
-        require(!vote.equivocated, AlreadyProven(id, attempt, operator));
-        _requireSigned(operator, digestA, signatureA);
-        _requireSigned(operator, digestB, signatureB);
+        require(vote.marks & EQUIVOCATED == 0, AlreadyProven(id, attempt, operator));
+        address signer = vote.signer == address(0) ? validators.signerOf(operator) : vote.signer;
+        _requireSigned(signer, digestA, signatureA);
+        _requireSigned(signer, digestB, signatureB);
 
-        vote.equivocated = true;
+        vote.marks |= EQUIVOCATED;
 
         emit EquivocationProven(id, attempt, operator, msg.sender);
 
@@ -275,10 +283,10 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         Round storage round = _rounds[id];
         Ballot storage vote = _ballots[id][attempt][operator];
         bool blamed = attempt == round.attempt ? round.blamesUnrevealed() : _blamed[id][attempt];
-        bool owes = blamed && vote.stage == Stage.Committed && !vote.charged;
-        require(owes, NothingToCharge(id, attempt, operator));
+        bool owes = vote.marks & (COMMITTED | ATTESTED | CHARGED) == COMMITTED;
+        require(blamed && owes, NothingToCharge(id, attempt, operator));
 
-        vote.charged = true;
+        vote.marks |= CHARGED;
 
         uint256 fee = dao.parametersAt(round.parametersVersion).unrevealedFee;
         uint256 taken = validators.slash(operator, fee, msg.sender, round.reporterBps);
@@ -387,9 +395,10 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         returns (bool reported, bytes32 commitHash, bytes32 digest)
     {
         Ballot storage vote = _ballots[id][attempt][operator];
-        reported = vote.reported;
-        if (vote.stage == Stage.Committed) commitHash = vote.answer;
-        if (vote.stage == Stage.Attested) digest = vote.answer;
+        uint8 marks = vote.marks;
+        reported = marks & REPORTED != 0;
+        if (marks & ATTESTED != 0) digest = vote.answer;
+        else if (marks & COMMITTED != 0) commitHash = vote.answer;
     }
 
     /// @inheritdoc IScoringRounds
@@ -408,7 +417,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         require(settled, FeesNotSettled(id));
 
         Ballot storage vote = _ballots[id][round.attempt][operator];
-        bool matches = vote.stage == Stage.Attested && vote.answer == round.digest;
+        bool matches = vote.marks & ATTESTED != 0 && vote.answer == round.digest;
         return (round.fee, matches ? vote.weight : 0, _weightOn[round.digest], round.totalWeight);
     }
 
@@ -439,6 +448,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         uint256 reportDeadline = block.timestamp + p.reportSeconds;
         uint256 commitDeadline = reportDeadline + p.commitSeconds;
 
+        round.status = Phase.Reporting;
         round.attempt = attempt;
         round.reportDeadline = reportDeadline.toUint40();
         round.commitDeadline = commitDeadline.toUint40();
@@ -478,22 +488,27 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         bytes32 digest,
         bytes32 salt
     ) private view {
-        require(vote.stage != Stage.Attested, AlreadyAttested(a.round, a.attempt, operator));
+        uint8 marks = vote.marks;
+        require(marks & ATTESTED == 0, AlreadyAttested(a.round, a.attempt, operator));
         bytes32 expected = AttestationLib.commitHash(a.round, a.attempt, operator, digest, salt);
-        bool matches = vote.stage == Stage.Committed && vote.answer == expected;
+        bool matches = marks & COMMITTED != 0 && vote.answer == expected;
         require(matches, CommitMismatch(a.round, a.attempt, operator));
     }
 
-    function _requireSigned(address operator, bytes32 digest, bytes calldata signature) private view {
-        address signer = validators.signerOf(operator);
+    function _requireSigned(address signer, bytes32 digest, bytes calldata signature) private pure {
         (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
         // The zero address is nobody's signing address, and what a bad signature recovers to.
         require(recovered == signer && signer != address(0), WrongSigner(recovered, signer));
     }
 
-    function _weightIn(uint64 id, address operator) private view returns (uint128 weight) {
-        weight = validators.weightAt(operator, id).toUint128();
-        require(weight != 0, NoWeightInRound(id, operator));
+    /// Notes the caller's weight and signing address in its ballot, unless they are there, and returns the weight.
+    function _enrol(Ballot storage vote, uint64 id) private returns (uint88 weight) {
+        weight = vote.weight;
+        if (weight != 0) return weight;
+
+        weight = validators.weightAt(msg.sender, id).toUint88();
+        require(weight != 0, NoWeightInRound(id, msg.sender));
+        (vote.signer, vote.weight) = (validators.signerOf(msg.sender), weight);
     }
 
     function _isSettled(uint64 id) private view returns (bool) {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from validator.chain.devchain import DevChain
+from validator.chain.fees import Policy
 from validator.chain.rpc import connect
-from validator.chain.sender import Policy, Sender
+from validator.chain.sender import Sender
 from validator.chain.signer import LocalSigner
 from validator.chain.transactions import Attempt, Intent, Outcome, Settled
 

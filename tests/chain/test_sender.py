@@ -19,8 +19,9 @@ from validator.chain.errors import (
     Reverted,
     RpcFault,
 )
+from validator.chain.fees import GWEI, Policy
 from validator.chain.rpc import connect
-from validator.chain.sender import GWEI, Policy, Sender
+from validator.chain.sender import Sender
 from validator.chain.signer import LocalSigner
 from validator.chain.transactions import Attempt, Intent, Outcome, Settled
 from validator.chain.types import Call
@@ -258,6 +259,31 @@ def test_send__reverts_only_when_mined__says_so_and_may_be_sent_again_when_final
     settled = log.find(sender.chain_id, sender.address, "deploy")
     assert isinstance(settled, Settled)
     assert settled.outcome == Outcome.REVERTED
+
+
+def test_send__overtaken_while_stuck__is_cancelled_at_its_nonce(held: DevChain) -> None:
+    code = bytes.fromhex("43600311600a575f5ffd5b00")  # reverts from block 3 on, as above
+    log = MemoryLog()
+    sender = sender_of(held, log=log)
+    with pytest.raises(NotMinedYet):
+        sender.send(Call(None, code), "deploy", timeout=4)
+    held.mine(4, empty=True)
+    with pytest.raises(NotMinedYet):
+        sender.send(Call(None, code), "deploy", timeout=2)
+    call, cancel = intent_of(log, sender, "deploy").attempts
+    held.mine()
+    receipt = connect(held.url).eth.get_transaction_receipt(cancel.hash)
+    assert receipt["status"] == 1
+    assert receipt["to"] == sender.address
+    assert receipt["gasUsed"] == 21_000
+    with pytest.raises(Reverted):
+        sender.send(Call(None, code), "deploy")
+    held.mine(2)
+    sender.resume()
+    settled = log.find(sender.chain_id, sender.address, "deploy")
+    assert isinstance(settled, Settled)
+    assert (settled.outcome, settled.transaction_hash) == (Outcome.REVERTED, cancel.hash)
+    assert call.hash != cancel.hash
 
 
 def test_send__empty_account__names_the_account_and_the_remedy(chain: DevChain) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -163,4 +162,4 @@ def test_put__four_processes_at_once__agree_on_every_byte(tmp_path: Path) -> Non
     store = LocalStore(tmp_path)
     assert (store.usage(), len(store.pins())) == (25 * 5000, 25)
     assert (tmp_path / ".lock").read_bytes() == b"125000"
-    assert os.listdir(tmp_path / "tmp") == []
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -12,7 +12,7 @@ from validator.content.dagpb import decode_file, encode_file
 from validator.content.unixfs import MAX_DEPTH, build, references, walk
 
 KIB = 1024
-# CIDs of files of zeros, chunks of 256 KiB, 174 links: made by js-ipfs 0.18 and aleph-cid (version 1), Kubo 0.22 (version 0).
+# CIDs of files of zeros, chunks of 256 KiB, 174 links: by js-ipfs 0.18 and aleph-cid (version 1), Kubo 0.22 (v0).
 KNOWN_V1 = {
     0: "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
     1: "bafkreidogqfzz75tpkmjzjke425xqcrmpcib2p5tg44hnbirumdbpl5adu",

@@ -26,9 +26,9 @@ from validator.envelope import (
     seal_stream,
     unwrap_dek,
 )
-from validator.envelope.format import MAGIC, Header, Recipient, canonical, read_head
+from validator.envelope.format import MAGIC, MAX_HEADER, Header, Recipient, canonical, read_head
 from validator.envelope.keys import derive, key_id, wrap
-from validator.envelope.stream import CHUNK, TAG, seal_chunks
+from validator.envelope.stream import CHUNK, TAG, plaintext_size, seal_chunks
 
 ALICE, MALLORY = "0x" + "a1" * 20, "0x" + "ee" * 20
 CONTEXT = Context(31_337, "0x" + "c0" * 20, 2, ALICE)
@@ -156,7 +156,7 @@ def test_open__more_than_the_limit__is_oversized_before_any_decryption() -> None
 
 
 def test_open__two_plaintexts_for_two_recipients__dies_at_the_commitment() -> None:
-    """The attack that the commitment stops: each validator is shown other data, and consensus breaks with nobody to blame."""
+    """What the commitment stops: each validator is shown other data, consensus breaks, and nobody is to blame."""
     honest, other = os.urandom(32), os.urandom(32)
     keys, info = derive(honest, CONTEXT.info()), CONTEXT.info()
     recipients = (
@@ -245,12 +245,16 @@ def test_open__last_chunk_damaged__releases_no_plaintext() -> None:
         "a byte order mark": b"\xef\xbb\xbf" + header_text(),
     }.items(),
 )
-def test_open__header_not_canonical__is_undecryptable(name: str, text: bytes) -> None:
+def test_read_head__not_canonical__is_undecryptable(name: str, text: bytes) -> None:
+    # The parser itself must refuse: `open_envelope` would, for the tags alone.
     with pytest.raises(Undecryptable):
-        opened(with_header_text(text))
+        read_head(with_header_text(text))
 
 
-def _set(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
+Change = Callable[[dict[str, Any]], None]
+
+
+def _set(*path: Any, value: Any) -> Change:
     def change(fields: Any) -> None:
         for step in path[:-1]:
             fields = fields[step]
@@ -270,7 +274,6 @@ RECIPIENT = {"kid": "00" * 16, "wrap": "00" * 80}
         "commitment in upper case": lambda fields: fields.update(commitment=fields["commitment"][:-2] + "AA"),
         "commitment short": _set("commitment", value="00" * 31),
         "commitment a number": _set("commitment", value=0),
-        "commitment of another DEK": _set("commitment", value="00" * 32),
         "no recipients": _set("recipients", value=[]),
         "recipients an object": _set("recipients", value={}),
         "recipient a text": _set("recipients", value=["x"]),
@@ -278,9 +281,6 @@ RECIPIENT = {"kid": "00" * 16, "wrap": "00" * 80}
         "recipient with a name": lambda fields: fields["recipients"][0].update(name="x"),
         "1025 recipients": _set("recipients", value=[{**RECIPIENT, "kid": f"{n:032x}"} for n in range(1025)]),
         "wrap cut": lambda fields: fields["recipients"][0].update(wrap=fields["recipients"][0]["wrap"][:-2]),
-        "wrap of zeros": lambda fields: fields["recipients"][0].update(wrap="00" * 80),
-        "a recipient more": lambda fields: fields["recipients"].append(RECIPIENT),
-        "a recipient less": lambda fields: fields["recipients"].pop(),
         "context a list": _set("context", value=[]),
         "chain id negative": _set("context", "chain_id", value=-1),
         "chain id true": _set("context", "chain_id", value=True),
@@ -291,9 +291,45 @@ RECIPIENT = {"kid": "00" * 16, "wrap": "00" * 80}
         "contributor with odd digits": _set("context", "contributor", value="0x" + "٣" * 40),
     }.items(),
 )
-def test_open__header_changed__is_undecryptable(name: str, change: Callable[[dict[str, Any]], None]) -> None:
+def test_read_head__field_out_of_its_bounds__is_undecryptable(name: str, change: Change) -> None:
+    with pytest.raises(Undecryptable):
+        read_head(with_header(change))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    {
+        "commitment of another DEK": _set("commitment", value="00" * 32),
+        "wrap of zeros": lambda fields: fields["recipients"][0].update(wrap="00" * 80),
+        "a recipient more": lambda fields: fields["recipients"].append(RECIPIENT),
+        "a recipient less": lambda fields: fields["recipients"].pop(),
+        "recipients in another order": lambda fields: fields["recipients"].reverse(),
+    }.items(),
+)
+def test_open__sound_header_that_is_not_the_sealed_one__is_undecryptable(name: str, change: Change) -> None:
+    assert read_head(with_header(change)).header != HEAD.header
     with pytest.raises(Undecryptable):
         opened(with_header(change))
+
+
+@pytest.mark.parametrize("size", [MAX_HEADER + 1, 2**32 - 1])
+def test_read_head__header_beyond_the_bound__is_refused_unread(size: int) -> None:
+    text = b" " * (MAX_HEADER + 1)
+
+    with pytest.raises(Undecryptable, match="too long"):
+        read_head(MAGIC + size.to_bytes(4, "big") + text)
+
+
+@pytest.mark.parametrize(("body", "plain"), [(TAG, 0), (TAG + 1, 1), (FULL, CHUNK), (FULL + TAG + 1, CHUNK + 1)])
+def test_plaintext_size__of_a_body_that_seal_writes__is_exact(body: int, plain: int) -> None:
+    assert plaintext_size(body) == plain
+
+
+@pytest.mark.parametrize("body", [0, 1, TAG - 1, FULL + 1, FULL + TAG - 1, FULL + TAG, 2 * FULL + TAG])
+def test_plaintext_size__of_a_body_that_seal_never_writes__is_refused(body: int) -> None:
+    """Also an empty last chunk after full ones: a second encoding of the same plaintext."""
+    with pytest.raises(Undecryptable):
+        plaintext_size(body)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +345,7 @@ def test_open__header_changed__is_undecryptable(name: str, change: Callable[[dic
     ],
 )
 def test_context__values_out_of_range__are_refused(arguments: tuple[Any, ...]) -> None:
-    with pytest.raises(ValueError, match="must be|is 0x"):
+    with pytest.raises(ValueError, match=r"must be|is 0x"):
         Context(*arguments)
 
 

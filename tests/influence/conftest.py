@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch import Tensor, nn
 
 from validator.exact import exact
 from validator.exact.random import Stream
@@ -31,11 +32,10 @@ def digits() -> Records:
     return Records(torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)).select(order)
 
 
-def train(problem: Problem, steps: int, learning_rate: float, weight_decay: float) -> None:
-    """Heavy-ball full-batch descent of the problem's own model, in place."""
-    anchor = problem.anchor
+def train(model: nn.Module, anchor: Records, steps: int) -> dict[str, Tensor]:
+    """Weights after heavy-ball full-batch descent from the model's own."""
     with exact(), torch.no_grad():
-        network = Network(problem.model)
+        network = Network(model)
         weights = {name: w.unsqueeze(0) for name, w in network.weights().items()}
         velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
         targets = anchor.targets.unsqueeze(0)
@@ -44,18 +44,17 @@ def train(problem: Problem, steps: int, learning_rate: float, weight_decay: floa
                 weights, anchor.inputs.unsqueeze(0), lambda z: cross_entropy_slope(z, targets) / len(anchor)
             )
             for name, slope in gradient.items():
-                velocity[name] = velocity[name] * 0.9 + slope + weights[name] * weight_decay
-                weights[name] = weights[name] - velocity[name] * learning_rate
-    problem.model.load_state_dict({name: w[0] for name, w in weights.items()})
+                velocity[name] = velocity[name] * 0.9 + slope + weights[name] * 3e-3
+                weights[name] = weights[name] - velocity[name] * 0.1
+    return {name: w[0] for name, w in weights.items()}
 
 
 def make_problem(anchor: Records, queries: Records, hidden: int = 32, steps: int = 80) -> Problem:
     """A trained MLP 64-hidden-10."""
     model = build("mlp", {"inputs": 64, "hidden": [hidden], "classes": 10, "activation": "relu"})
     initialise(model, Stream(b"theta", "initialise"))
-    problem = Problem(model, anchor, queries)
-    train(problem, steps, 0.1, 3e-3)
-    return problem
+    model.load_state_dict(train(model, anchor, steps))
+    return Problem(model, anchor, queries)
 
 
 @pytest.fixture(scope="session")

@@ -20,4 +20,3 @@ def test_scores__threads_and_chunks__one_set_of_bits() -> None:
     first = lines(threads=1, chunk=64)
     assert [line.split()[0] for line in first] == ["response", "classical", "mirrored"]
     assert lines(threads=2, chunk=2) == first
-    assert lines(threads=2, chunk=1) == first

@@ -70,7 +70,7 @@ def dense(problem: Problem, records: Records, damping: float) -> Tensor:
 def damping_of(problem: Problem, seed: int) -> float:
     with exact(), torch.no_grad():
         stream = Stream(seed.to_bytes(32, "big"), "curvature/trace")
-        return float(GaussNewton(problem, problem.network()).damping(1.0, stream))
+        return float(GaussNewton(problem).damping(1.0, stream))
 
 
 def correlation(left: Tensor, right: Tensor) -> float:
@@ -183,6 +183,22 @@ def test_probes__zero_direction__scores_zero(tiny: Problem, newcomers: Records) 
     assert bool(torch.isfinite(values).all())
 
 
+def test_fit__steps_that_diverge__are_refused(problem: Problem) -> None:
+    boundless = Problem(problem.model, problem.anchor, problem.queries, objective="cross_entropy")
+    with pytest.raises(InfluenceError, match="finite range"):
+        fit(boundless, "mirrored", seed=1, proximal=0, steps=100, learning_rate=1e3)
+
+
+def test_score__record_beyond_float32__is_worst_and_harms_no_neighbour(problem: Problem, digits: Records) -> None:
+    probes, newcomers = fit(problem, "classical", seed=1), digits.select(torch.arange(300, 310))
+    inputs = newcomers.inputs.clone()
+    inputs[3] = 3e38
+    values, clean = probes.score(Records(inputs, newcomers.targets)).values, probes.score(newcomers).values
+    others = torch.arange(10) != 3
+    assert torch.equal(values[others], clean[others])
+    assert float(values[3]) == -1.0
+
+
 def test_deal__uneven__every_query_once_and_shares_sum_to_one() -> None:
     folds = deal(7, 3)
     dealt = folds.positions[folds.share > 0].tolist()
@@ -196,16 +212,16 @@ def test_deal__fewer_queries_than_folds__one_fold_each() -> None:
 
 
 def test_solve__conjugate_gradients__leave_a_small_residual(tiny: Problem) -> None:
+    right = Stream(b"seed", "right").normal((3, 53))
     with exact(), torch.no_grad():
-        curvature, damping = GaussNewton(tiny, tiny.network()), torch.tensor(1e-2)
-        right = Stream(b"seed", "right").normal((3, 53))
+        curvature, damping = GaussNewton(tiny), torch.tensor(1e-2)
         solution = solve(curvature, damping, right, 60)
         left = curvature.product(solution) + solution * damping
     assert float((left - right).norm() / right.norm()) < 1e-3
 
 
 def test_flatten__unflatten__is_the_identity(tiny: Problem) -> None:
-    weights = tiny.network().weights()
+    weights = tiny.network.weights()
     flat = flatten({name: torch.stack([w, w + 1]) for name, w in weights.items()})
     assert torch.equal(unflatten(flat, weights)["3.bias"][1], weights["3.bias"] + 1)
 

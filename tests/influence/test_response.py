@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from validator.exact import exact
+from validator.exact.random import Stream
 from validator.influence import InfluenceError, Problem, Records, fit, load_probes
+from validator.influence.models import build, initialise
 from validator.influence.records import concat
 from validator.influence.response import Response
 from validator.influence.scores import payable
@@ -58,13 +63,6 @@ def test_score__group__equals_plain_training_written_out(problem: Problem, digit
 
 def plain(problem: Problem, response: Response, contribution: Records | None) -> Tensor:
     """Slow and clear: one contribution, autograd through torch's own loss, float32, the same rows at each step."""
-    import copy
-    import math
-
-    from torch.nn.functional import cross_entropy
-
-    from validator.exact.random import Stream
-
     settings, anchor, model = response.settings, problem.anchor, copy.deepcopy(problem.model)
     steps = math.ceil(settings.epochs * len(anchor) / settings.batch)
 
@@ -99,6 +97,54 @@ def test_score__neighbours__do_not_change_a_bit(problem: Problem, digits: Record
     together = response.score(concat([first, second]), groups=torch.tensor([0] * 9 + [1] * 17))
     assert together.values[1] == alone.values[0]
     assert together.stderr[1] == alone.stderr[0]
+
+
+def test_score__run_that_diverges__is_worst_and_harms_no_neighbour(problem: Problem, digits: Records) -> None:
+    response = fit(problem, "response", seed=1, **SHORT)
+    clean, groups = digits.select(torch.arange(400, 409)), torch.arange(27) // 9
+    poison = Records(torch.full((9, 64), 3e38), clean.targets)
+    alone = response.score(clean, groups=groups[:9])
+    scores = response.score(concat([clean, poison, clean]), groups=groups)
+    assert scores.values[0] == scores.values[2] == alone.values[0]
+    assert float(scores.values[1]) < -0.5
+
+
+def test_fit__anchor_training_diverges__is_refused(problem: Problem) -> None:
+    with pytest.raises(InfluenceError, match="lower the learning rate"):
+        fit(problem, "response", seed=1, learning_rate=1e3, weight_decay=1.0, epochs=100, replicas=1)
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_score__chunk__changes_no_bit(problem: Problem, digits: Records, chunk: int) -> None:
+    response = fit(problem, "response", seed=1, **SHORT)
+    records, groups = digits.select(torch.arange(400, 430)), torch.arange(30) % 4
+    whole, pieces = response.score(records, groups=groups), response.score(records, groups=groups, chunk=chunk)
+    assert torch.equal(whole.values, pieces.values)
+    assert torch.equal(whole.stderr, pieces.stderr)
+
+
+def test_score__module_of_ones_own__is_trained_under_vmap(digits: Records) -> None:
+    model = nn.Sequential(nn.Linear(64, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 10))
+    initialise(model, Stream(b"model", "initialise"))
+    problem = Problem(model, digits.select(torch.arange(64)), digits.select(torch.arange(64, 128)))
+    scores = fit(problem, "response", seed=1, **SHORT).score(
+        digits.select(torch.arange(400, 408)), torch.arange(8) // 4
+    )
+    assert scores.values.shape == (2,)
+    assert bool((scores.values != 0).all())
+
+
+def test_score__convnet__is_trained_under_vmap(digits: Records) -> None:
+    config = {"channels": 1, "height": 8, "width": 8, "filters": [4, 8], "classes": 10, "activation": "relu"}
+    model = build("convnet", config)
+    initialise(model, Stream(b"model", "initialise"))
+    images = Records(digits.inputs.reshape(-1, 1, 8, 8), digits.targets)
+    problem = Problem(model, images.select(torch.arange(64)), images.select(torch.arange(64, 128)))
+    response = fit(problem, "response", seed=1, **SHORT)
+    records, groups = images.select(torch.arange(400, 412)), torch.arange(12) // 4
+    scores = response.score(records, groups)
+    assert torch.equal(response.score(records, groups, chunk=1).values, scores.values)
+    assert bool((scores.values != 0).all())
 
 
 def test_score__interleaved_groups__equal_contiguous_ones(problem: Problem, digits: Records) -> None:

@@ -12,9 +12,10 @@ from validator.actions.home import PROTECTION, account, has_keys, hpke_secret
 from validator.chain.contracts.registry import ContributionRegistry
 from validator.chain.contracts.token import Token
 from validator.chain.deploy import load_deployment
+from validator.chain.fees import GWEI, Policy
 from validator.chain.follower import Finality, Follower
 from validator.chain.rpc import connect
-from validator.chain.sender import GWEI, Policy, Sender
+from validator.chain.sender import Sender
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store, open_store

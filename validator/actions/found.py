@@ -89,7 +89,7 @@ def read_substance(folder: Path) -> Substance:
 
 
 def record_key(settings: Settings, *, light: bool = False) -> bytes:
-    """The DAO's secret key of record hashes: made once, kept encrypted in the steward's home, used by every manifest."""
+    """The DAO's secret key of record hashes: made once, kept encrypted, used by every manifest."""
     path = settings.path(RECORD_KEY)
     if not path.exists():
         create_keystore(path, secrets.token_bytes(RECORD_KEY_BYTES), settings.password(), light=light)

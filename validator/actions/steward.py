@@ -47,7 +47,8 @@ def rotate_key(wallet: Wallet, settings: Settings, *, light: bool = False) -> in
 
 
 def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = None) -> Manifest:
-    """Put weights and sealed data into the content store and publish the manifest that names them.
+    """Put weights and sealed data into the content store and publish the manifest that names them; the first one opens
+    round 1.
 
     `record_key` must be kept from one manifest to the next, or repeats of earlier records would be paid again.
     """
@@ -73,6 +74,8 @@ def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = Non
     version = wallet.contracts.dao.manifest_version() + 1
     call = wallet.contracts.dao.publish_manifest(manifest.digest())
     wallet.sender.send(call, intent=f"manifest/{version}/{manifest.digest().hex()}")
+    if wallet.contracts.rounds.current_round() == 0:
+        wallet.sender.send(wallet.contracts.rounds.open(), intent="open")
     return manifest
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from web3 import Web3
 
 from validator.chain.follower import Follower
-from validator.chain.types import Attestation, Deployment
+from validator.chain.types import Attestation, Deployment, Event
 from validator.content import ContentSource
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
@@ -42,16 +42,21 @@ class Case:
 
 
 def scan(follower: Follower) -> list[Fact]:
+    """All finalised events of the DAO as the rules read them, in chain order."""
+    return [to_fact(to_row(event)) for event in scan_events(follower)]
+
+
+def scan_events(follower: Follower) -> list[Event]:
     """All finalised events of the DAO, in chain order."""
-    facts: list[Fact] = []
+    events: list[Event] = []
     checkpoint = None
     while True:
         batch = follower.scan(checkpoint)
         if batch.rollback_to is not None:
             raise AuditError("the chain reorganised while it was read; run the audit again")
-        facts += [to_fact(to_row(event)) for event in batch.events]
+        events += batch.events
         if batch.checkpoint is None or (checkpoint and batch.checkpoint.number == checkpoint.number):
-            return facts
+            return events
         checkpoint = batch.checkpoint
 
 

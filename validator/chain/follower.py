@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import structlog
 from web3 import Web3
-from web3.exceptions import BlockNotFound
 from web3.types import FilterParams
 
 from validator.chain.errors import RpcFault, RpcRefusal
 from validator.chain.events import EventDecoder
+from validator.chain.finality import Finality, heights
 from validator.chain.rpc import understood
 from validator.chain.types import Deployment, Event
 
@@ -26,8 +26,6 @@ MOST_BLOCKS = 50_000
 # After so many ranges that worked the size is doubled again, as a refusal may have been for a moment only; each refusal
 # doubles the patience, so that an endpoint with a fixed limit is hardly ever asked for too much.
 PATIENCE, MOST_PATIENCE = 4, 4_096
-
-Finality = Literal["finalized"] | int
 
 _log = structlog.get_logger(__name__)
 
@@ -95,7 +93,7 @@ class Follower:
         still stands is where to roll back to; without any, everything is scanned again. Raises RpcFault if the endpoint
         fails or contradicts itself (nothing is lost: scan again), UnknownEvent if a log cannot be decoded.
         """
-        head, finalised = self._heights()
+        head, finalised = heights(self._w3, self._finality)
         if checkpoint is not None and checkpoint.number > finalised:
             # A lagging endpoint, or one behind a balancer: it knows less than was read before. Not a reorganisation.
             return Batch((), checkpoint, head, finalised)
@@ -107,18 +105,6 @@ class Follower:
         end = min(finalised, start + self._most_blocks - 1)
         events, reached = self._read(start, end)
         return Batch(events, reached, head, finalised)
-
-    def _heights(self) -> tuple[int, int]:
-        with understood("its newest and last final block"):
-            head = int(self._w3.eth.block_number)
-            if isinstance(self._finality, int):
-                return head, max(0, head - self._finality)
-            try:
-                finalised = int(self._w3.eth.get_block(self._finality)["number"])
-            except BlockNotFound:
-                # A young chain has finalised nothing yet; genesis needs no votes.
-                finalised = 0
-            return max(head, finalised), finalised
 
     def _hash_of(self, number: int) -> bytes:
         with understood(f"block {number}"):

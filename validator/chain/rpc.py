@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,11 +21,16 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from validator.chain.errors import RpcFault, RpcRefusal, WrongChain
+from validator.chain import strict_json
+from validator.chain.errors import Reverted, RpcFault, RpcRefusal, WrongChain
 from validator.chain.reverts import decode_revert
 
 RESPONSE_LIMIT = 32 * 1024 * 1024
 _CHUNK = 64 * 1024
+# How far behind the best an endpoint may be and still be asked first.
+STALE_BLOCKS = 8
+# The endpoint itself, or a gate before it, is the matter: another one may well answer.
+_UNWILLING = {401, 403, 408, 429, 500, 502, 503, 504}
 # geth's code for a revert; others say it in the message only.
 _REVERT_CODE = 3
 _HEX = re.compile(r"0x[0-9a-fA-F]*")
@@ -80,6 +86,24 @@ class Provider(JSONBaseProvider):
             return False
         return True
 
+    def freshen(self, chain_id: int | None = None) -> tuple[EndpointState, ...]:
+        """Survey the endpoints and ask those that lag last from now on: one that answers may still be days behind.
+
+        Call it now and then. Raises RpcFault if none answers, WrongChain if one is not on ``chain_id`` or two disagree.
+        """
+        urls = tuple(self._urls)
+        states = survey(urls, self._timeout)
+        if all(state.fault is not None for state in states):
+            raise RpcFault("; ".join(str(state.fault) for state in states))
+        for state in states:
+            wanted = chain_id if chain_id is not None else next(s.chain_id for s in states if s.fault is None)
+            if state.fault is None and state.chain_id != wanted:
+                raise WrongChain(f"{state.name} serves chain {state.chain_id}, not {wanted}: check the RPC addresses")
+        best = max(state.head or 0 for state in states)
+        lagging = {url for url, s in zip(urls, states, strict=True) if s.head is None or best - s.head > STALE_BLOCKS}
+        self._urls = sorted(urls, key=lambda url: url in lagging)
+        return states
+
     def _prefer(self, url: str) -> None:
         if self._urls[0] != url:
             self._urls = [url, *(other for other in self._urls if other != url)]
@@ -104,7 +128,7 @@ class Provider(JSONBaseProvider):
             raise RpcFault(
                 f"{mask(url)} did not answer {method} within {self._timeout:g} s: {_cause(error)}"
             ) from error
-        if response.status != 200 and not raw.lstrip().startswith(b"{"):
+        if response.status in _UNWILLING or (response.status != 200 and not raw.lstrip().startswith(b"{")):
             raise RpcFault(f"{mask(url)} answered {method} with HTTP status {response.status}")
         return raw
 
@@ -125,8 +149,8 @@ class Provider(JSONBaseProvider):
 
     def _parse(self, raw: bytes, url: str, method: str) -> RPCResponse:
         try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            answer = strict_json.loads(raw)
+        except ValueError as error:
             raise RpcFault(f"{mask(url)} answered {method} with something that is not JSON") from error
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
             raise RpcFault(f"{mask(url)} answered {method} with neither a result nor an error")
@@ -166,32 +190,43 @@ def understood(what: str) -> Iterator[None]:
         raise RpcFault(f"the endpoint's answer about {what} makes no sense: {type(error).__name__}: {error}") from error
 
 
-def connect(urls: str | Sequence[str], timeout: float = 10.0, chain_id: int | None = None) -> Web3:
-    """A Web3 over one endpoint or several (asked in order); WrongChain if one that answers is not on ``chain_id``.
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """What one endpoint says of itself. ``name`` is its masked address; the rest is None where ``fault`` is not."""
 
-    ``timeout`` in seconds holds for each request as a whole. Raises RpcFault if no endpoint answers.
+    name: str
+    chain_id: int | None
+    head: int | None
+    fault: str | None
+
+
+def survey(urls: Sequence[str], timeout: float = 10.0) -> tuple[EndpointState, ...]:
+    """Ask every endpoint for its chain id and its head, in the order given. Never raises."""
+    return tuple(_ask(url, timeout) for url in urls)
+
+
+def _ask(url: str, timeout: float) -> EndpointState:
+    w3 = Web3(Provider([url], timeout))
+    try:
+        with understood("its chain id and head"):
+            return EndpointState(mask(url), int(w3.eth.chain_id), int(w3.eth.block_number), None)
+    except (RpcFault, Reverted) as fault:
+        return EndpointState(mask(url), None, None, str(fault))
+
+
+def connect(urls: str | Sequence[str], timeout: float = 10.0, chain_id: int | None = None) -> Web3:
+    """A Web3 over one endpoint or several, the freshest first; ``timeout`` in seconds holds for each request as a
+    whole.
+
+    Raises RpcFault if no endpoint answers, WrongChain if one that answers is not on ``chain_id``, or if two disagree.
     """
     listed = [urls] if isinstance(urls, str) else list(urls)
     for url in listed:
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             raise RpcFault(f"the RPC address {mask(url)} is not an http(s) URL")
-    if chain_id is not None:
-        _check_chain(listed, timeout, chain_id)
-    w3 = Web3(Provider(listed, timeout))
+    provider = Provider(listed, timeout)
+    provider.freshen(chain_id)
+    w3 = Web3(provider)
     # Chains sealed by an authority put more into extraData than web3 lets through otherwise.
     w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     return w3
-
-
-def _check_chain(urls: Sequence[str], timeout: float, chain_id: int) -> None:
-    faults: list[str] = []
-    for url in urls:
-        try:
-            found = Web3(Provider([url], timeout)).eth.chain_id
-        except RpcFault as fault:
-            faults.append(str(fault))
-            continue
-        if found != chain_id:
-            raise WrongChain(f"{mask(url)} serves chain {found}, but {chain_id} is configured: check the RPC address")
-    if len(faults) == len(urls):
-        raise RpcFault("; ".join(faults))

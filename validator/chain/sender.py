@@ -13,15 +13,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_typing import ChecksumAddress
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import BlockNotFound, TransactionNotFound
+from web3.exceptions import TransactionNotFound
 from web3.types import BlockIdentifier, TxParams
 
 from validator.chain.errors import (
@@ -35,34 +35,17 @@ from validator.chain.errors import (
     RpcRefusal,
     SendError,
 )
-from validator.chain.follower import Finality
+from validator.chain.fees import Policy, quote, raised
+from validator.chain.finality import heights
 from validator.chain.rpc import understood
 from validator.chain.signer import Signer
 from validator.chain.transactions import Attempt, Fees, Intent, Outcome, Receipt, Settled, TransactionLog
 from validator.chain.types import Call
 
-GWEI = 10**9
-# Nodes replace a waiting transaction only for ten per cent more on both fees; an eighth more stays clear of rounding.
-BUMP_NUMERATOR, BUMP_DENOMINATOR = 9, 8
 # State moves between the estimate and the block: a phase may end, a slot may turn from zero.
 GAS_MARGIN_PERCENT = 125
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How hard to try. Fees in wei per gas, times in seconds.
-
-    ``bump_seconds`` is how long a transaction may wait before its fees are raised, ``poll_seconds`` how often its
-    receipt is asked for.
-    """
-
-    fee_cap: int = 500 * GWEI
-    least_priority_fee: int = GWEI // 100
-    bump_seconds: float = 36.0
-    poll_seconds: float = 1.0
-    finality: Finality = "finalized"
 
 
 class Sender:
@@ -141,46 +124,46 @@ class Sender:
             self._pause(self._policy.poll_seconds)
 
     def resume(self) -> tuple[Intent, ...]:
-        """Look after everything unsettled: settle what is final, send what a crash or a mempool lost, bump what is
-        stuck.
+        """Look after everything unsettled: settle what is final, send what was lost, bump what is stuck.
 
         Call at start and on every tick. Returns what is still unsettled. RpcFault leaves the rest for the next time.
         """
         with self._lock:
             for intent in self._log.unsettled(self.chain_id, self.address):
-                try:
-                    self._advance(intent.key)
-                except SendError as error:
-                    _log.warning("transaction not sent", intent=intent.key, nonce=intent.nonce, reason=str(error))
+                self._look_after(intent)
             self._fill_gap()
             return tuple(self._log.unsettled(self.chain_id, self.address))
 
     # An intent on its way
 
+    def _look_after(self, intent: Intent) -> None:
+        try:
+            self._advance(intent.key)
+        except SendError as error:
+            _log.warning("transaction not sent", intent=intent.key, nonce=intent.nonce, reason=str(error))
+
     def _current(self, call: Call, key: str) -> Intent | Receipt:
         found = self._log.find(self.chain_id, self.address, key)
-        known = found.intent if isinstance(found, Settled) else found
-        if (
-            known is not None
-            and known.call != call
-            and not (isinstance(found, Settled) and found.outcome != Outcome.MINED)
-        ):
-            raise IntentConflict(f"{key} is journalled with another call at nonce {known.nonce}: name new calls anew")
-        if isinstance(found, Intent):
-            return found
-        if isinstance(found, Settled) and found.outcome == Outcome.MINED and found.transaction_hash is not None:
-            receipt = self._receipt(found.transaction_hash)
-            if receipt is None:
-                raise RpcFault(
-                    f"{key} was mined before, but the endpoint does not know 0x{found.transaction_hash.hex()}"
-                )
-            return receipt
-        return self._prepare(call, key)
+        if found is None or (isinstance(found, Settled) and found.outcome != Outcome.MINED):
+            return self._prepare(call, key)
+        intent = found.intent if isinstance(found, Settled) else found
+        if intent.call != call:
+            raise IntentConflict(f"{key} is journalled with another call at nonce {intent.nonce}: name new calls anew")
+        return self._settled_receipt(found) if isinstance(found, Settled) else intent
+
+    def _settled_receipt(self, settled: Settled) -> Receipt:
+        key, mined = settled.intent.key, settled.transaction_hash
+        if mined is None:
+            raise NonceTaken(f"{key} lost its nonce {settled.intent.nonce} to another program: send it again")
+        receipt = self._receipt(mined)
+        if receipt is None:
+            raise RpcFault(f"{key} was mined, but the endpoint does not know 0x{mined.hex()}")
+        return receipt
 
     def _prepare(self, call: Call, key: str) -> Intent:
         self.simulate(call)
         gas = self._gas(call)
-        fees = self._fees()
+        fees = quote(self._w3, self._policy)
         self._check_balance(key, gas * fees.max_fee + call.value)
         nonce = self._free_nonce()
         attempt = self._sign(call, nonce, gas, fees)
@@ -191,8 +174,8 @@ class Sender:
     def _advance(self, key: str) -> Receipt | None:
         """Move one unsettled intent on; its receipt if it is in a block."""
         intent = self._log.find(self.chain_id, self.address, key)
-        if isinstance(intent, Settled) and intent.transaction_hash is not None:  # by another thread, meanwhile
-            return self._receipt(intent.transaction_hash)
+        if isinstance(intent, Settled):  # by another thread, meanwhile
+            return self._settled_receipt(intent)
         if not isinstance(intent, Intent):
             raise SendError(f"the journal lost {key}: restore it before sending anything with {self.address}")
         receipt = self._mined(intent)
@@ -224,15 +207,15 @@ class Sender:
         return None
 
     def _settle_if_final(self, intent: Intent, receipt: Receipt) -> None:
-        if receipt.block > self._final_height():
+        if receipt.block > heights(self._w3, self._policy.finality)[1]:
             return
-        outcome = Outcome.MINED if receipt.succeeded else Outcome.REVERTED
+        outcome = Outcome.MINED if _done(intent, receipt) else Outcome.REVERTED
         self._log.settled(intent, outcome, receipt.transaction_hash, receipt.block)
         for attempt in intent.attempts:
             self._broadcast_at.pop(attempt.hash, None)
 
     def _displaced_if_final(self, intent: Intent) -> None:
-        if self._count(self._final_height()) <= intent.nonce or self._mined(intent) is not None:
+        if self._count(heights(self._w3, self._policy.finality)[1]) <= intent.nonce or self._mined(intent) is not None:
             return
         self._log.settled(intent, Outcome.DISPLACED, None, None)
         raise NonceTaken(
@@ -241,7 +224,7 @@ class Sender:
         )
 
     def _successful(self, intent: Intent, receipt: Receipt) -> Receipt:
-        if receipt.succeeded:
+        if _done(intent, receipt):
             return receipt
         # What the state of that block says to the same call is nearly always why: somebody else was first.
         try:
@@ -269,33 +252,14 @@ class Sender:
         waiting = [intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)]
         missing = self._free_nonce()
         if waiting and missing < max(waiting):
-            intent = self._prepare(Call(self.address, b""), f"fill-gap/{missing}")
-            _log.warning("nonce gap filled", sender=self.address, nonce=missing)
-            self._broadcast(intent, intent.attempts[-1])
+            _log.warning("filling a nonce gap", sender=self.address, nonce=missing)
+            self._look_after(self._prepare(Call(self.address, b""), f"fill-gap/{missing}"))
 
     def _count(self, block: int | str) -> int:
         with understood(f"the nonce of {self.address}"):
             return int(self._w3.eth.get_transaction_count(_checksummed(self.address), cast(BlockIdentifier, block)))
 
     # Fees
-
-    def _fees(self) -> Fees:
-        with understood("fees"):
-            base = self._w3.eth.get_block("latest").get("baseFeePerGas")
-            if base is None:
-                raise RpcFault("this chain has no base fee (EIP-1559), which this node needs")
-            try:
-                suggested = int(self._w3.eth.max_priority_fee)
-            except RpcRefusal:
-                suggested = GWEI
-        cap = self._policy.fee_cap
-        priority = min(max(suggested, self._policy.least_priority_fee), cap)
-        if base + priority > cap:
-            raise FeeTooHigh(
-                f"gas costs {(base + priority) / GWEI:.3f} gwei, the cap is {cap / GWEI:.3f}: wait, or raise the cap"
-            )
-        # Twice the base fee holds for six full blocks in a row.
-        return Fees(min(2 * base + priority, cap), priority)
 
     def _check_balance(self, key: str, needed: int) -> None:
         with understood(f"the balance of {self.address}"):
@@ -306,17 +270,28 @@ class Sender:
     def _bumped(self, intent: Intent) -> Attempt:
         newest = intent.attempts[-1]
         try:
-            fresh = self._fees()
+            fresh = quote(self._w3, self._policy)
         except FeeTooHigh:
             fresh = newest.fees
-        fees = Fees(_higher(newest.fees.max_fee, fresh.max_fee), _higher(newest.fees.priority_fee, fresh.priority_fee))
+        fees = raised(newest.fees, fresh)
         if fees.max_fee > self._policy.fee_cap:
             _log.warning("stuck at the fee cap", intent=intent.key, nonce=intent.nonce, cap=self._policy.fee_cap)
             return newest
-        attempt = self._sign(intent.call, intent.nonce, intent.gas, fees)
+        call, gas = self._still_useful(intent)
+        attempt = self._sign(call, intent.nonce, gas, fees)
         self._log.replaced(intent, attempt)
         _log.info("fees raised", intent=intent.key, nonce=intent.nonce, max_fee=fees.max_fee)
         return attempt
+
+    def _still_useful(self, intent: Intent) -> tuple[Call, int]:
+        """The call to send again: ``intent``'s, or if that would revert by now, an empty one to free its nonce."""
+        try:
+            self.simulate(intent.call)
+        except Reverted as reason:
+            _log.warning("cancelling a call overtaken by events", intent=intent.key, reason=str(reason))
+            empty = Call(self.address, b"")
+            return empty, self._gas(empty)
+        return intent.call, intent.gas
 
     # The endpoint
 
@@ -354,15 +329,11 @@ class Sender:
         self._broadcast_at[attempt.hash] = self._clock()
 
     def _judge(self, intent: Intent, refusal: RpcRefusal) -> None:
-        """Refusals that mean "there already" or "later" are none; the words are geth's, erigon's,
-        nethermind's.
-        """
+        """Refusals that mean "there already" or "later" are none. Nodes differ in their words."""
         words = refusal.reason.lower()
         if any(known in words for known in ("already known", "known transaction", "already imported", "nonce too low")):
             return
-        if any(
-            later in words for later in ("underpriced", "less than block base fee", "txpool is full", "fee too low")
-        ):
+        if any(later in words for later in ("underpriced", "less than block base fee", "pool is full", "fee too low")):
             _log.info("not accepted yet", intent=intent.key, nonce=intent.nonce, reason=refusal.reason)
             return
         if "insufficient funds" in words:
@@ -377,15 +348,15 @@ class Sender:
                 return None
             return _receipt_of(answer)
 
-    def _final_height(self) -> int:
-        with understood("the last final block"):
-            finality = self._policy.finality
-            if isinstance(finality, int):
-                return max(0, int(self._w3.eth.block_number) - finality)
-            try:
-                return int(self._w3.eth.get_block(finality)["number"])
-            except BlockNotFound:
-                return 0
+
+def _done(intent: Intent, receipt: Receipt) -> bool:
+    """Whether ``receipt`` is of an attempt that did what ``intent`` says, and not of one that only freed its nonce."""
+    raw = next(attempt.raw for attempt in intent.attempts if attempt.hash == receipt.transaction_hash)
+    return receipt.succeeded and _data_of(raw) == intent.call.data
+
+
+def _data_of(raw: bytes) -> bytes:
+    return bytes(HexBytes(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["data"]))
 
 
 def _receipt_of(answer: Any) -> Receipt:  # noqa: ANN401 - web3's TxReceipt, every field checked here
@@ -399,10 +370,6 @@ def _receipt_of(answer: Any) -> Receipt:  # noqa: ANN401 - web3's TxReceipt, eve
         contract_address=str(created) if created else None,
         logs=tuple(answer["logs"]),
     )
-
-
-def _higher(old: int, fresh: int) -> int:
-    return max(fresh, old * BUMP_NUMERATOR // BUMP_DENOMINATOR + 1)
 
 
 def _checksummed(address: str) -> ChecksumAddress:

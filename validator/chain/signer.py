@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from eth_account import Account
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 
+from validator.chain import strict_json
 from validator.chain.errors import KeystoreError
 from validator.chain.typed_data import TypedData
 
@@ -104,7 +105,7 @@ def read_keystore(path: Path, password: str) -> bytes:
     try:
         if len(raw) > FILE_LIMIT:
             raise ValueError("too large")
-        keyfile = json.loads(raw)
+        keyfile: Any = strict_json.loads(raw)
         secret = bytes(decode_keyfile_json(keyfile, password.encode()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if "MAC" in str(error):

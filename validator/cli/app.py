@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import typer
 
 from validator.cli import audit, contributor, dao, demo, devchain, keys, node, web
@@ -31,13 +30,10 @@ def main() -> None:
     """Run the command line. Whatever a reader can mend is one line on standard error and a non-zero exit."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        _fail(str(error), EXIT_USAGE)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "validator"
-        _fail(f"{' '.join(error.format_message().split())} (see `{command} --help`)", EXIT_USAGE)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED)
+    except typer.TyperException as error:
+        _usage(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_REFUSED)
@@ -50,6 +46,15 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _usage(error: typer.TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    words = error.format_message() if hasattr(error, "format_message") else str(error)
+    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help())
+        sys.exit(EXIT_USAGE)
+    _fail(f"{words} (see `{context.command_path if context else 'validator'} --help`)", EXIT_USAGE)
+
+
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(code)

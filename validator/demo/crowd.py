@@ -49,7 +49,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One contribution of a round: its kind, and its records (None for a kind that is not about records)."""
+    """One well-formed contribution of a round: its kind, the kind in words, and its records."""
 
     kind: str
     detail: str

@@ -7,6 +7,7 @@ paid, and nine of ten honest contributions were (`docs/scoring.md`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,21 +20,20 @@ from validator.exact.random import Stream
 from validator.influence.models import build, dump_weights, initialise
 from validator.payload import encode_safetensors
 
-MODEL = {"inputs": 64, "hidden": [64], "classes": 10, "activation": "relu"}
+MODEL: dict[str, int | str | list[int]] = {"inputs": 64, "hidden": [64], "classes": 10, "activation": "relu"}
 TRAINING_STEPS, RATE, MOMENTUM, DECAY = 300, 0.1, 0.9, 3e-3
 MAX_ENVELOPE = 64 * 1024
 STAKE = 10_000 * TOKEN
 
-PARAMETERS = dict(
+PARAMETERS = replace(
+    DEFAULT_PARAMETERS,
     open_seconds=3600,
     report_seconds=300,
     commit_seconds=600,
     attest_seconds=600,
     exit_seconds=3 * 1500,
-    round_budget=1_000 * TOKEN,
-    validator_fee=30 * TOKEN,
-    deposit=DEFAULT_PARAMETERS.deposit,
 )
+"""Phases end as soon as every validator has acted, so the deadlines only matter when one does not."""
 
 MANIFEST = """\
 name = "digits"
@@ -44,7 +44,15 @@ config = { inputs = 64, hidden = [64], classes = 10, activation = "relu" }
 
 [estimator]
 name = "response"
-params = { epochs = 10, batch = 32, rows = 8, replicas = 4, learning_rate = "0.1", momentum = "0.9", weight_decay = "0.003" }
+
+[estimator.params]
+epochs = 10
+batch = 32
+rows = 8
+replicas = 4
+learning_rate = "0.1"
+momentum = "0.9"
+weight_decay = "0.003"
 
 [payload]
 format = "safetensors"
@@ -81,7 +89,7 @@ def write_folder(folder: Path, parts: Split, seed: int, progress: Callable[[int,
 
 
 def train(records: Labelled, seed: int, progress: Callable[[int, int], None]) -> bytes:
-    """Weights after full-batch gradient descent with momentum, under exact arithmetic: one seed, one model, anywhere."""
+    """Weights after full-batch gradient descent with momentum, under exact arithmetic: the same model anywhere."""
     model = build("mlp", MODEL)
     initialise(model, Stream(seed.to_bytes(8, "big"), "demo/model"))
     inputs, targets = torch.from_numpy(records.inputs), torch.from_numpy(records.targets)

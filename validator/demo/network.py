@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from validator.actions.connect import Wallet, open_sender, open_wallet, wallet_of
-from validator.actions.found import DEFAULT_PARAMETERS, TOKEN, found, read_substance, record_key
+from validator.actions.found import TOKEN, found, read_substance, record_key
 from validator.actions.home import Identifiers, create_keys, identifiers, write_config
 from validator.actions.operator import join
 from validator.actions.steward import admit, fund, grant, publish, rotate_key
-from validator.audit.case import scan
+from validator.audit.case import scan, scan_events
 from validator.chain.devchain import DevKey, derive_keys
 from validator.chain.rpc import connect
 from validator.chain.signer import LocalSigner
-from validator.chain.types import Call
+from validator.chain.types import Call, Event
 from validator.demo.dao import PARAMETERS, STAKE
 from validator.demo.processes import DemoError, Processes, free_port, wait_for_http
 from validator.journal import Journal
@@ -57,6 +57,10 @@ class Network:
         """Coin from the bank."""
         sender = open_sender(self.steward, self.wallet.w3, LocalSigner(self.bank.secret), self.crowd_journal)
         sender.send(Call(address, b"", amount), intent=f"coin/{address}/{time.time_ns()}")
+
+    def events(self) -> list[Event]:
+        """All finalised events with where they stand, for what a fact does not hold."""
+        return scan_events(self.wallet.follower())
 
     def facts(self) -> list[Fact]:
         """All finalised events."""
@@ -102,7 +106,7 @@ def _build(folder: Path, substance: Path, capacity: int, step: Callable[[str], N
     journal = _hand_out_coin(folder, rpc, bank, keys.values())
     steward = load_settings(folder / "steward")
     step("deploying the contracts")
-    parameters = replace(DEFAULT_PARAMETERS, **PARAMETERS, max_contributions=capacity)
+    parameters = replace(PARAMETERS, max_contributions=capacity)
     wallet = found(steward, parameters, None, "finalized")
     for name in names:
         with (folder / name / "validator.toml").open("a") as file:

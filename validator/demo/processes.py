@@ -32,7 +32,7 @@ class Processes:
     def start(self, name: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Run `validator ARGUMENTS` in the background."""
         with (self.folder / f"{name}.log").open("ab") as output:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "validator", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

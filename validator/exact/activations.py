@@ -79,10 +79,9 @@ def silu(x: Tensor) -> Tensor:
 
 
 def silu_backward(grad: Tensor, x: Tensor) -> Tensor:
-    """aten.silu_backward: g s (1 + x (1 - s))."""
-    wide = _wide(x)
-    s = functions.sigmoid(wide)
-    return settle((1.0 - s).mul_(wide).add_(1.0).mul_(s).mul_(grad), x.dtype)
+    """aten.silu_backward: (g s) (1 + x (1 - s)), each step rounded as torch.func's batching rule has it."""
+    s = settle(functions.sigmoid(_wide(x)), x.dtype)
+    return torch.mul(torch.mul(grad, s), torch.mul(x, 1.0 - s).add_(1.0)).add_(0.0)
 
 
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:

@@ -65,18 +65,6 @@ def layer_norm(
     return output, settle(mean, x.dtype), settle(scale, x.dtype)
 
 
-def layer_norm_output(
-    x: Tensor,
-    shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-05,
-    cudnn_enable: bool = True,
-) -> Tensor:
-    """aten.layer_norm, seen whole only under inference_mode."""
-    return layer_norm(x, shape, weight, bias, eps)[0]
-
-
 def layer_norm_backward(
     grad: Tensor,
     x: Tensor,
@@ -175,6 +163,23 @@ def mse_loss_backward(grad: Tensor, x: Tensor, target: Tensor, reduction: int) -
     return torch.mul(torch.mul(torch.sub(x, target), norm), grad)
 
 
+def logistic_loss(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+    reduction: int = _MEAN,
+) -> Tensor:
+    """aten.binary_cross_entropy_with_logits: (1 - t) x + (1 + (p - 1) t) log(1 + e^-x)."""
+    wide, t = _wide(x), _wide(target)
+    slope = functions.softplus(torch.neg(wide))
+    if pos_weight is not None:
+        slope.mul_((_wide(pos_weight) - 1.0).mul(t).add_(1.0))
+    losses = settle((1.0 - t).mul_(wide).add_(slope), x.dtype)
+    losses = losses if weight is None else torch.mul(losses, weight)
+    return _reduce(losses, reduction, "aten.binary_cross_entropy_with_logits")
+
+
 def nll_loss(
     log_p: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: int
 ) -> tuple[Tensor, Tensor]:
@@ -252,7 +257,7 @@ def _normal_backward(grad: Tensor, x: Tensor, mean: Tensor, scale: Tensor, dims:
 
 
 def _batch_sum(x: Tensor, dims: tuple[int, ...], op: str) -> Tensor:
-    return exact_sum(x, dims, False, x.dtype, op) if dims else x
+    return exact_sum(x, dims, False, x.dtype, op) if dims else x.clone()
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -99,11 +99,6 @@ def leaky_relu_backward(grad: Tensor, x: Tensor, slope: Scalar, is_result: bool)
     return torch.where(x > 0, grad, torch.mul(grad, slope))
 
 
-def threshold_backward(grad: Tensor, x: Tensor, threshold: Scalar) -> Tensor:
-    """aten.threshold_backward: the gradient where x exceeds the threshold."""
-    return torch.where(x <= threshold, torch.zeros((), dtype=grad.dtype, device=grad.device), grad).add_(0.0)
-
-
 def hardtanh_backward(grad: Tensor, x: Tensor, low: Scalar, high: Scalar) -> Tensor:
     """aten.hardtanh_backward."""
     outside = torch.logical_or(x <= low, x >= high)
@@ -130,6 +125,22 @@ def convert(x: Tensor, *, dtype: torch.dtype | None = None, **kwargs: object) ->
         if x.numel() and not bool(((x > info.min - 1.0) & (x < info.max + 1.0) | (x == float(info.min))).all()):
             raise UnsupportedOp("aten._to_copy", f"a value is not finite or does not fit {dtype}")
     return torch.ops.aten._to_copy.default(x, dtype=dtype, **kwargs)  # type: ignore[no-any-return]
+
+
+def copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """aten.copy_, with the check of `convert` where floats become integers."""
+    if source.dtype.is_floating_point and not target.dtype.is_floating_point:
+        source = convert(source, dtype=target.dtype)
+    return target.copy_(source)
+
+
+def integer_range(
+    *bounds: Scalar, dtype: torch.dtype | None = None, device: torch.device | None = None, **layout: object
+) -> Tensor:
+    """aten.arange of integers; a float start or step may be multiplied and added in one rounding or in two."""
+    if any(isinstance(b, float) for b in bounds):
+        raise UnsupportedOp("aten.arange", "a float range is not the same everywhere; make an integer one and scale it")
+    return torch.arange(*bounds, dtype=dtype, device=device)
 
 
 def sort(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
@@ -161,6 +172,31 @@ def zeros_for_empty(
     if not isinstance(x, Tensor):
         return torch.zeros(tuple(x), dtype=dtype, device=device)
     return torch.zeros(tuple(x.shape if size is None else size), dtype=dtype or x.dtype, device=device or x.device)
+
+
+def zeros_strided(
+    x: Tensor,
+    size: Sequence[int],
+    stride: Sequence[int],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    **layout: object,
+) -> Tensor:
+    """aten.new_empty_strided, zeroed."""
+    return zeros_strided_factory(size, stride, dtype=dtype or x.dtype, device=device or x.device)
+
+
+def zeros_strided_factory(
+    size: Sequence[int],
+    stride: Sequence[int],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    **layout: object,
+) -> Tensor:
+    """aten.empty_strided, zeroed."""
+    return torch.empty_strided(tuple(size), tuple(stride), dtype=dtype, device=device).zero_()
 
 
 def _scaled(x: Tensor | Scalar, factor: Scalar) -> Tensor | Scalar:

@@ -50,11 +50,11 @@ _LOG = (
 )  # fmt: skip
 # exp(z^2) erfc(z) in 2 t - 1 with t = 1 / (1 + 0.3 z), on 0 <= z <= 28; error 3.2e-16
 _ERFCX = (
-    0.16248996092989854, 0.300751739307929, 0.23765231740017742, 0.15874987637684773, 0.08784015637665803,
-    0.038681542480311526, 0.012378773499340169, 0.002087181351016742, -0.000331542840192959, -0.0002941750909773388,
-    -3.713404830460242e-05, 2.591870251378392e-05, 8.67339065130978e-06, -2.309971594251762e-06,
-    -1.3872920471398565e-06, 2.6480446089130886e-07, 2.0513713728705456e-07, -4.538361842621182e-08, -2.2620707749242137e-08,
-    7.490500187342851e-09,
+    0.16248996092989854, 0.300751739307929, 0.23765231740017742, 0.15874987637684773,
+    0.08784015637665803, 0.038681542480311526, 0.012378773499340169, 0.002087181351016742,
+    -0.000331542840192959, -0.0002941750909773388, -3.713404830460242e-05, 2.591870251378392e-05,
+    8.67339065130978e-06, -2.309971594251762e-06, -1.3872920471398565e-06, 2.6480446089130886e-07,
+    2.0513713728705456e-07, -4.538361842621182e-08, -2.2620707749242137e-08, 7.490500187342851e-09,
 )  # fmt: skip
 # erf(x) / x in x^2, on |x| <= 1/2; error 4.3e-18
 _ERF = (
@@ -220,7 +220,7 @@ def _nearest_root(m: Tensor, guess: Tensor) -> Tensor:
 
     A Newton step with the exact residual lands on the nearest double or, when the root is almost a midpoint, beside
     it. With r = m - s^2 exact and u the gap to a neighbour, sqrt(m) > s + u/2 means r > s u + u^2/4; r and s u are
-    multiples of u^2, so that is r > s u; likewise r <= -s u below. At a power of two the gap below is half the gap above.
+    multiples of u^2, so that is r > s u; likewise r <= -s u below. At a power of two the lower gap is half the upper.
     """
     s = torch.add(guess, torch.div(_residual(m, guess), torch.mul(guess, 2.0)))
     r = _residual(m, s)

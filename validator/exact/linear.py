@@ -46,12 +46,6 @@ def baddbmm(base: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float
     return _add(base, mm(a, b, "aten.baddbmm"), beta, alpha)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (..., k) @ weight (n, k) transposed, plus bias: seen whole only under inference_mode."""
-    out = mm(x.reshape(-1, x.shape[-1]), weight.t(), "aten.linear").view(*x.shape[:-1], weight.shape[0])
-    return out if bias is None else out.add_(bias)
-
-
 def _add(base: Tensor, result: Tensor, beta: float, alpha: float) -> Tensor:
     if alpha != 1:
         result = result.mul_(alpha)

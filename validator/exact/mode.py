@@ -61,6 +61,9 @@ class exact(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801  
             raise _refusal(func, types)
         if rule.kind is not Kind.VIEW:
             _check_dtypes(func, args)
+        if rule.kind is Kind.COMPOSITE:
+            with self:
+                return rule.run(*args, **(kwargs or {}))
         return rule.run(*args, **kwargs) if kwargs else rule.run(*args)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from validator.exact import functions
 from validator.exact.errors import ExactError
@@ -75,11 +76,14 @@ class Stream:
         """float32 standard normals by Box and Muller: two words make two, with our own log, sqrt, cos and sin."""
         n = math.prod(shape)
         pairs = -(-n // 2)
-        words = torch.from_numpy(self.words(2 * pairs).astype(np.float64)).view(pairs, 2)
-        radius = functions.sqrt(functions.log((words[:, 0] + 1.0).mul_(2.0**-32)).mul_(-2.0))
-        cosine, sine = functions.cos_sin_turns(words[:, 1] * 2.0**-32)
-        both = torch.stack((cosine.mul_(radius), sine.mul_(radius)), dim=1)
-        return both.view(-1)[:n].to(torch.float32).view(tuple(shape))
+        words = self.words(2 * pairs).astype(np.float64).reshape(pairs, 2)
+        # The fixed functions are exact as they stand: a mode that is on would only look each of their steps up.
+        with _disable_current_modes():
+            first, second = torch.from_numpy(words).unbind(1)
+            radius = functions.sqrt(functions.log((first + 1.0).mul_(2.0**-32)).mul_(-2.0))
+            cosine, sine = functions.cos_sin_turns(second * 2.0**-32)
+            both = torch.stack((cosine.mul_(radius), sine.mul_(radius)), dim=1)
+            return both.view(-1)[:n].to(torch.float32).view(tuple(shape))
 
     def integers(self, high: int, shape: Sequence[int]) -> Tensor:
         """int64 in [0, high), 1 <= high <= 2^32: 64 random bits times high, over 2^64; bias below high / 2^64."""

@@ -52,24 +52,34 @@ def scatter_add(base: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     """aten.scatter_add."""
     if not base.dtype.is_floating_point:
         return torch.scatter_add(base, dim, index, source)
+    place, values = _addressed(base, dim, index, source)
+    return _added(base, _accumulate(base.numel(), place, values, "aten.scatter_add"))
+
+
+def scatter(base: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """aten.scatter.src: of values put in one place the last in row order stays (torch leaves that open)."""
+    return _put_last(base, *_addressed(base, dim, index, source))
+
+
+def _addressed(base: Tensor, dim: int, index: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat positions in `base` that scatter addresses, and the values for them: two vectors."""
     source = source[tuple(slice(0, size) for size in index.shape)] if index.dim() else source
     axis = dim % max(base.dim(), 1)
     # Positions of the hyperplane 0 of `axis`, cut to the index, plus the step along it.
     start = _positions(base).select(axis, 0).unsqueeze(axis) if base.dim() else _positions(base)
     start = start[tuple(slice(0, 1 if d == axis else size) for d, size in enumerate(index.shape))]
     place = start + index * math.prod(base.shape[axis + 1 :])
-    slots = _accumulate(base.numel(), place.flatten(), source.flatten(), "aten.scatter_add")
-    return _added(base, slots)
+    return place.flatten(), source.flatten()
 
 
 def index_put(base: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
     """aten.index_put. Without accumulation, of values put in one place the last in row order stays."""
-    if not accumulate:
-        return _put_last(base, indices, values)
-    if not base.dtype.is_floating_point:
-        return torch.index_put(base, list(indices), values, accumulate=True)
     place = _places(base, indices)
     source = values.expand(place.shape)
+    if not accumulate:
+        return _put_last(base, place.flatten(), source.flatten())
+    if not base.dtype.is_floating_point:
+        return torch.index_put(base, list(indices), values, accumulate=True)
     return _added(base, _accumulate(base.numel(), place.flatten(), source.flatten(), "aten.index_put"))
 
 
@@ -78,15 +88,14 @@ def _places(base: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     return torch.ops.aten.index.Tensor(_positions(base), list(indices))  # type: ignore[no-any-return]
 
 
-def _put_last(base: Tensor, indices: Sequence[Tensor | None], values: Tensor) -> Tensor:
-    place = _places(base, indices).flatten()
+def _put_last(base: Tensor, place: Tensor, values: Tensor) -> Tensor:
+    if not values.numel():
+        return base.clone()
     # Which write wins a collision is open in torch. Here the one that comes last does: amax of the writers' numbers.
     writer = torch.full((base.numel(),), -1, device=base.device)
     writer.scatter_reduce_(0, place, torch.arange(place.numel(), device=base.device), "amax")
-    source = values.expand(_places(base, indices).shape).flatten()
-    if not source.numel():
-        return base.clone()
-    return torch.where(writer.view(base.shape) >= 0, source[writer.clamp(min=0)].view(base.shape), base)
+    writer = writer.view(base.shape)
+    return torch.where(writer >= 0, values[writer.clamp(min=0)], base)
 
 
 def index_put_in_place(

@@ -2,9 +2,9 @@
 
 For n elements up to 4096 the grid has b = min(51, 53 - ceil(log2 n)) bits and float64 adds the integers exactly. For
 more, b = min(51, 62 - ceil(log2 n)) and int64 adds them. b depends on n alone; the grid on the summed elements alone
-(not on their order, nor on other slices of the tensor). Error: |S - sum| <= n * 2^-b * max|x| before the final rounding,
-that is 2^-29 max|x| at n = 4096 and 2^-22 max|x| at a million. float64 input takes a second, finer grid for what the
-first rounds away: n * 2^-2b.
+(not on their order, nor on other slices of the tensor). Error: |S - sum| <= n * 2^-b * max|x| before the rounding at
+the end, that is 2^-29 max|x| at n = 4096 and 2^-22 max|x| at a million. float64 input takes a second, finer grid for
+what the first rounds away: n * 2^-2b.
 """
 
 from __future__ import annotations

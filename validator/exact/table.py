@@ -33,6 +33,7 @@ class Kind(Enum):
     REDUCTION = "exact integer sums"
     TRANSCENDENTAL = "a fixed sequence of rounded float64 operations"
     DECOMPOSED = "cut into operators of the other kinds"
+    COMPOSITE = "taken apart by torch's own definition; the parts meet the table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,6 @@ _PRODUCTS: Mapping[str, Callable[..., Any]] = {
     "addmm.default": linear.addmm,
     "addmv.default": linear.addmv,
     "baddbmm.default": linear.baddbmm,
-    "linear.default": linear.linear,
     "convolution.default": spatial.convolution,
     "convolution_backward.default": spatial.convolution_backward,
 }
@@ -67,6 +67,7 @@ _REDUCTIONS: Mapping[str, Callable[..., Any]] = {
     "linalg_vector_norm.default": reductions.vector_norm,
     "cumsum.default": reductions.cumulative_sum,
     "scatter_add.default": scatter.scatter_add,
+    "scatter.src": scatter.scatter,
     "index_add.default": scatter.index_add,
     "index_put.default": scatter.index_put,
     "_index_put_impl_.default": scatter.index_put_in_place,
@@ -120,15 +121,20 @@ _DECOMPOSED: Mapping[str, Callable[..., Any]] = {
     "lerp.Tensor": elementwise.lerp,
     "leaky_relu.default": elementwise.leaky_relu,
     "leaky_relu_backward.default": elementwise.leaky_relu_backward,
-    "threshold_backward.default": elementwise.threshold_backward,
     "hardtanh_backward.default": elementwise.hardtanh_backward,
     "sort.default": elementwise.sort,
     "sort.stable": elementwise.sort_stable,
     "topk.default": elementwise.top_k,
     "_to_copy.default": elementwise.convert,
+    "copy_.default": elementwise.copy,
+    "arange.default": elementwise.integer_range,
+    "arange.start": elementwise.integer_range,
+    "arange.start_step": elementwise.integer_range,
     "empty.memory_format": elementwise.zeros_for_empty,
     "empty_like.default": elementwise.zeros_for_empty,
     "new_empty.default": elementwise.zeros_for_empty,
+    "new_empty_strided.default": elementwise.zeros_strided,
+    "empty_strided.default": elementwise.zeros_strided_factory,
     "native_dropout.default": compound.dropout,
     "_softmax.default": compound.softmax,
     "_softmax_backward_data.default": compound.softmax_backward,
@@ -137,10 +143,10 @@ _DECOMPOSED: Mapping[str, Callable[..., Any]] = {
     "logsumexp.default": compound.logsumexp,
     "native_layer_norm.default": compound.layer_norm,
     "native_layer_norm_backward.default": compound.layer_norm_backward,
-    "layer_norm.default": compound.layer_norm_output,
     "native_batch_norm.default": compound.batch_norm,
     "_native_batch_norm_legit_no_training.default": compound.batch_norm_no_training,
     "native_batch_norm_backward.default": compound.batch_norm_backward,
+    "binary_cross_entropy_with_logits.default": compound.logistic_loss,
     "mse_loss.default": compound.mse_loss,
     "mse_loss_backward.default": compound.mse_loss_backward,
     "nll_loss_forward.default": compound.nll_loss,
@@ -162,7 +168,7 @@ _IN_PLACE = """
     lerp_.Scalar lerp_.Tensor relu_.default clamp_.default clamp_min_.default clamp_max_.default sqrt_.default
     exp_.default log_.default tanh_.default sigmoid_.default reciprocal_.default pow_.Scalar scatter_add_.default
     index_add_.default index_put_.default addmm_.default hardtanh_.default leaky_relu_.default silu_.default
-    elu_.default rsqrt_.default
+    elu_.default rsqrt_.default clamp_min_.Tensor clamp_max_.Tensor logical_and_.default scatter_.src
 """
 """In-place forms: the functional rule, copied over the first argument."""
 
@@ -192,8 +198,6 @@ REFUSED: Mapping[str, str] = {
          "linalg_qr", "linalg_lu_factor_ex"),
         "LAPACK and cuSOLVER differ; use a fixed number of iterations over products",
     ),
-    "scatter.src": "which of two writes to one place stays is open; use scatter_add or index_put",
-    "scatter_.src": "which of two writes to one place stays is open; use scatter_add or index_put",
 }  # fmt: skip
 """Hints for operators that people meet; whatever is in no table is refused as well."""
 
@@ -202,6 +206,15 @@ def _aten(name: str) -> OpOverload | None:
     packet, overload = name.split(".")
     found = getattr(getattr(torch.ops.aten, packet, None), overload, None)
     return found if isinstance(found, OpOverload) else None
+
+
+def _composite(name: str) -> OpOverload | None:
+    """The operator, if it is written as calls of others (it has a CompositeImplicitAutograd kernel)."""
+    op = _aten(name)
+    if op is None:
+        return None
+    key = op.name()  # type: ignore[no-untyped-call]
+    return op if torch._C._dispatch_has_kernel_for_dispatch_key(key, "CompositeImplicitAutograd") else None
 
 
 def _in_place(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -225,6 +238,9 @@ def _named() -> Mapping[str, Rule]:
         (Kind.HARMLESS, harmless.MOVES + harmless.COMPARISONS + harmless.ARITHMETIC),
     ):
         rules.update({name: Rule(kind, op) for name in names.split() if (op := _aten(name))})
+    rules.update(
+        {name: Rule(Kind.COMPOSITE, op.decompose) for name in harmless.COMPOSITES.split() if (op := _composite(name))}
+    )
     for name in harmless.CHOICES.split():
         if op := _aten(name):
             rules[name] = Rule(Kind.HARMLESS, elementwise.positive_zero(op))

@@ -38,9 +38,9 @@ def classical_probes(problem: Problem, settings: ClassicalSettings, seed: bytes,
     """Probes (2 folds, parameters), `theta + eps v` of every fold, then `theta - eps v`; coefficients float64 (2
     folds,).
     """
-    network = Network(problem.model)
+    network = problem.network
     theta = flatten({name: w.unsqueeze(0) for name, w in network.weights().items()})
-    curvature = GaussNewton(problem, network)
+    curvature = GaussNewton(problem)
     damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
     gradient = flatten(objective_gradient(problem, network, copies(network, len(folds)), folds))
     direction = solve(curvature, damping, gradient, settings.iterations)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from validator.exact.random import Stream
-from validator.influence.problem import Network, Problem, Weights
+from validator.influence.problem import Problem, Weights
 
 
 def flatten(weights: Weights) -> Tensor:
@@ -37,7 +37,8 @@ class GaussNewton:
     Martens 2010).
     """
 
-    def __init__(self, problem: Problem, network: Network) -> None:
+    def __init__(self, problem: Problem) -> None:
+        network = problem.network
         self._weights = network.weights()
         self._inputs = problem.anchor.inputs
         self._network = network

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from validator.exact import exact
+from validator.exact import NonFinite, exact
 from validator.influence.classical import ClassicalSettings, classical_probes
 from validator.influence.curvature import unflatten
 from validator.influence.errors import InfluenceError
@@ -17,7 +17,7 @@ from validator.influence.folds import Folds, deal
 from validator.influence.mirrored import MirroredSettings, mirrored_probes
 from validator.influence.models import Kinds, load_tensors, read_tensors
 from validator.influence.probes import Probes
-from validator.influence.problem import Network, Problem
+from validator.influence.problem import Problem
 from validator.influence.response import Progress, Response, ResponseSettings, fit_response
 from validator.influence.settings import VERSION, Seed, Settings, make_settings, read_header, seed_bytes
 
@@ -33,7 +33,7 @@ def fit(
     problem: Problem,
     estimator: str = "response",
     *,
-    seed: Seed = 0,
+    seed: Seed,
     per_query: bool = False,
     progress: Progress | None = None,
     parts: MutableMapping[str, bytes] | None = None,
@@ -80,7 +80,7 @@ def load_probes(problem: Problem, data: bytes) -> Response | Probes:
         "columns": (torch.int64, (count,)),
         "sizes": (torch.int64, (len(folds),)),
     }
-    weights = Network(problem.model).weights()
+    weights = problem.network.weights()
     expected |= {f"probe/{name}": (w.dtype, (count, *w.shape)) for name, w in weights.items()}
     found = load_tensors(data, expected)
     if not torch.equal(found["columns"], _columns(len(folds))) or not torch.equal(found["sizes"], folds.sizes()):
@@ -115,13 +115,13 @@ def _fit_probes(
     progress: Progress,
     parts: MutableMapping[str, bytes],
 ) -> Probes:
-    folds, theta = _folds(problem, settings, per_query), Network(problem.model).weights()
+    folds, theta = _folds(problem, settings, per_query), problem.network.weights()
     with exact(), torch.no_grad():
         flats, coefficients = [], []
         for start in range(0, len(folds), _BLOCK):
             key, block = f"columns-{start}", folds.between(start, start + _BLOCK)
             if key not in parts:
-                flat, weight = _probes(problem, settings, seed, block)
+                flat, weight = _finite_probes(problem, settings, seed, block)
                 parts[key] = bytes(save({"flat": flat.contiguous(), "coefficients": weight.contiguous()}))
             part = _part(parts[key], 2 * len(block), sum(w.numel() for w in theta.values()))
             flats.append(part["flat"])
@@ -139,6 +139,13 @@ def _fit_probes(
         _columns(len(folds)),
         folds.sizes(),
     )
+
+
+def _finite_probes(problem: Problem, settings: Settings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
+    try:
+        return _probes(problem, settings, seed, folds)
+    except NonFinite as error:
+        raise InfluenceError(f"the fit leaves the finite range, take another step or damping: {error}") from error
 
 
 def _probes(problem: Problem, settings: Settings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,7 @@ def mirrored_probes(problem: Problem, settings: MirroredSettings, seed: bytes, f
 
 
 def _published(problem: Problem, settings: MirroredSettings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
-    network = Network(problem.model)
+    network = problem.network
     theta = flatten(copies(network, len(folds)))
     ascended = theta
     for _ in range(settings.steps):
@@ -57,9 +57,9 @@ def _published(problem: Problem, settings: MirroredSettings, seed: bytes, folds:
 
 
 def _proximal(problem: Problem, settings: MirroredSettings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
-    network = Network(problem.model)
+    network = problem.network
     theta = flatten(copies(network, len(folds)))
-    curvature = GaussNewton(problem, network)
+    curvature = GaussNewton(problem)
     damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
     rate, momentum = _heavy_ball(curvature.largest(Stream(seed, "mirrored/power"), 12), damping)
     outputs = torch.softmax(network.logits(network.weights(), problem.anchor.inputs), -1)

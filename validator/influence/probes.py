@@ -9,6 +9,7 @@ columns, weighted by their queries, and the spread of the columns is the standar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from validator.exact import exact
 from validator.exact.digest import digest
+from validator.influence.divergence import apart
 from validator.influence.errors import InfluenceError
 from validator.influence.groups import members
-from validator.influence.problem import Network, Problem, Weights, cross_entropy
+from validator.influence.problem import Problem, Weights, cross_entropy
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
@@ -44,27 +46,30 @@ class Probes:
     def score(self, records: Records, groups: Tensor | None = None, chunk: int = 256) -> Scores:
         """One score a record, or one a group in ascending order of its id: the sum of its records' values.
 
-        `chunk` records meet all probes at once; its size changes no bit. Per query, values are (n, queries).
-        Raises InfluenceError on an empty record set, ids of another shape, or records that do not fit the model.
+        `chunk` records meet all probes at once; its size changes no bit. A record on which a probe leaves the
+        finite range counts for minus the worst objective. Per query, values are (n, queries). Raises InfluenceError
+        on an empty record set, ids of another shape, or records that do not fit the model.
         """
         parts = members(len(records), groups)
         self.problem.check(records)
         if chunk < 1:
             raise InfluenceError(f"chunk must be at least 1, not {chunk}")
         with exact(), torch.no_grad():
-            network = self.problem.network()
-            pieces = [_slice(records, start, start + chunk) for start in range(0, len(records), chunk)]
-            columns = torch.cat([self._influence(network, piece) for piece in pieces])
+            lost = torch.full((len(self.sizes),), -self.problem.measure().worst, dtype=torch.float64)
+            rows = range(len(records))
+            pieces = [rows[start : start + chunk] for start in range(0, len(records), chunk)]
+            columns = torch.cat([apart(few, lambda some: self._influence(records, some), lost) for few in pieces])
             if groups is not None:
                 columns = torch.stack([columns[part].sum(0) for part in parts])
             return self._summary(columns)
 
-    def _influence(self, network: Network, records: Records) -> Tensor:
+    def _influence(self, records: Records, rows: Sequence[int]) -> Tensor:
         """Influence on each column, float64 (n, columns): terms are added one after the other, so the order of
         addition is fixed.
         """
-        logits = network.batched_logits(self.weights, records.inputs.unsqueeze(0))
-        losses = cross_entropy(logits.to(torch.float64), records.targets.expand(logits.shape[0], -1))
+        few = records.select(torch.tensor(rows))
+        logits = self.problem.network.batched_logits(self.weights, few.inputs.unsqueeze(0))
+        losses = cross_entropy(logits.to(torch.float64), few.targets.expand(logits.shape[0], -1))
         sums: list[Tensor | None] = [None] * len(self.sizes)
         for column, term in zip(self.columns.tolist(), losses * self.coefficients.unsqueeze(1), strict=True):
             total = sums[column]
@@ -99,7 +104,3 @@ class Probes:
             "sizes": self.sizes,
             "header": header,
         }
-
-
-def _slice(records: Records, start: int, end: int) -> Records:
-    return Records(records.inputs[start:end], records.targets[start:end])

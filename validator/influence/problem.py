@@ -22,12 +22,13 @@ Weights = dict[str, Tensor]
 class Objective:
     """What a score is a drop of.
 
-    `value(logits, targets)` is one number a record, shape (..., n); `slope(logits, targets)` its gradient in the
-    logits (..., n, classes).
+    `value(logits, targets)` is one number a record, shape (..., n); `slope(logits, targets)` its gradient in the logits
+    (..., n, classes). `worst` is what a query counts for when a model has left the finite range.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor]
+    worst: float
 
 
 def one_hot(targets: Tensor, like: Tensor) -> Tensor:
@@ -59,8 +60,8 @@ def expected_error_slope(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 OBJECTIVES: Mapping[str, Objective] = {
-    "expected_error": Objective(expected_error, expected_error_slope),
-    "cross_entropy": Objective(cross_entropy, cross_entropy_slope),
+    "expected_error": Objective(expected_error, expected_error_slope, worst=1.0),
+    "cross_entropy": Objective(cross_entropy, cross_entropy_slope, worst=100.0),
 }
 
 
@@ -76,16 +77,20 @@ class Network:
         """The module's own trainable parameters."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
+    def state(self) -> dict[str, Tensor]:
+        """All parameters and buffers."""
+        return dict(self._module.state_dict())
+
     def logits(self, weights: Weights, inputs: Tensor) -> Tensor:
         """`inputs` (n, ...) to logits (n, classes)."""
         output: Tensor = functional_call(self._module, weights, (inputs,))
         return output
 
     def batched_logits(self, weights: Weights, inputs: Tensor) -> Tensor:
-        """A batch of networks on a batch of inputs (batch, n, ...), or all on the same inputs (n, ...) of shape `(1,
-        n, ...)`.
+        """A batch of networks, each on its own inputs (batch, n, ...) or all on the same (1, n, ...), to logits
+        (batch, n, classes).
         """
-        shared = inputs.shape[0] == 1
+        shared = inputs.shape[0] != next(iter(weights.values())).shape[0]
         output: Tensor = vmap(self.logits, in_dims=(0, None if shared else 0))(weights, inputs[0] if shared else inputs)
         return output
 
@@ -104,15 +109,16 @@ class Network:
 class Problem:
     """Score records for `model` (a module from inputs to logits), at its present weights.
 
-    `anchor` is a sample of the records that it was trained on, `queries` those it is judged on, `objective` a name
-    in OBJECTIVES. Raises InfluenceError when a part is empty, when the model does not map inputs to (n, classes),
-    or when a target exceeds the classes.
+    The model is copied: later changes to it change nothing here. `anchor` is a sample of the records that it was
+    trained on, `queries` those it is judged on, `objective` a name in OBJECTIVES. Raises InfluenceError when a part
+    is empty, when the model does not map inputs to (n, classes), or when a target exceeds the classes.
     """
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     anchor: Records
     queries: Records
     objective: str = "expected_error"
+    network: Network = field(init=False, repr=False)
     classes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,9 +126,10 @@ class Problem:
             raise InfluenceError(f"no objective is called {self.objective!r}; there are {', '.join(OBJECTIVES)}")
         if not len(self.anchor) or not len(self.queries):
             raise InfluenceError("anchor and queries must not be empty")
-        if not Network(self.model).weights():
+        object.__setattr__(self, "network", Network(self.model))
+        if not self.network.weights():
             raise InfluenceError("the model has no trainable parameter")
-        object.__setattr__(self, "classes", _classes(self.model, self.anchor))
+        object.__setattr__(self, "classes", _classes(self.network, self.anchor))
         self.check(self.anchor, "anchor")
         self.check(self.queries, "queries")
 
@@ -137,25 +144,20 @@ class Problem:
                 f"{name} hold class {int(records.targets.max())}, the model has {self.classes} classes"
             )
 
-    def network(self) -> Network:
-        """The model as a pure function."""
-        return Network(self.model)
-
     def measure(self) -> Objective:
         """The objective by its name."""
         return OBJECTIVES[self.objective]
 
     def digest(self) -> bytes:
         """32 bytes that name the weights, the anchor, the queries and the objective (not the code of the model)."""
-        parts = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        parts = {f"model/{name}": tensor for name, tensor in self.network.state().items()}
         for name, records in (("anchor", self.anchor), ("queries", self.queries)):
             parts |= {f"{name}/inputs": records.inputs, f"{name}/targets": records.targets}
         return digest(parts | {"objective": torch.tensor(list(self.objective.encode()), dtype=torch.uint8)})
 
 
-def _classes(model: nn.Module, records: Records) -> int:
+def _classes(network: Network, records: Records) -> int:
     """Number of classes, by one plain forward pass of which only the shape is used."""
-    network = Network(model)
     try:
         with torch.no_grad():
             logits = network.logits(network.weights(), records.inputs[:1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ class Records:
     that are not finite.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tensor = field(repr=False)
+    targets: Tensor = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.targets.dim() != 1 or self.targets.dtype != torch.int64:

@@ -14,20 +14,22 @@ size changes speed and memory, never a bit.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from validator.exact import exact
+from validator.exact import NonFinite, exact
 from validator.exact.digest import digest
 from validator.exact.random import Stream
+from validator.influence.divergence import apart
 from validator.influence.errors import InfluenceError
 from validator.influence.groups import members
-from validator.influence.problem import Network, Problem, Weights, cross_entropy_slope
+from validator.influence.problem import Problem, Weights, cross_entropy_slope
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, limited, write_header
@@ -72,8 +74,9 @@ class Response:
         """One score a group, in ascending order of the group's id; without `groups`, one a record.
 
         `groups` is int64 (n,). The records of a group are trained on together, in the order of their positions.
-        `chunk` groups are trained at once. Raises InfluenceError on an empty record set, ids of another shape, or
-        records that do not fit the model.
+        `chunk` groups are trained at once. A run that leaves the finite range counts as the worst objective on every
+        query, and harms no other. Raises InfluenceError on an empty record set, ids of another shape, or records that
+        do not fit the model.
         """
         parts = members(len(records), groups)
         self.problem.check(records)
@@ -89,9 +92,11 @@ class Response:
             return _summary(torch.cat(drops, 1), self.per_query)
 
     def _drops(self, runs: _Runs, records: Records, parts: list[Tensor]) -> Tensor:
-        replicas = [
-            self.baseline[replica] - runs.train(replica, records, parts) for replica in range(self.settings.replicas)
-        ]
+        lost = torch.full((len(self.problem.queries),), self.problem.measure().worst)
+        replicas = []
+        for replica, baseline in enumerate(self.baseline):
+            train = functools.partial(runs.train, replica, records)
+            replicas.append(baseline - apart(parts, train, lost))
         return torch.stack(replicas)
 
     def to_bytes(self) -> bytes:
@@ -122,10 +127,17 @@ def fit_response(
         for replica in range(settings.replicas):
             key = f"replica-{replica}"
             if key not in parts:
-                parts[key] = runs.train(replica, None, [torch.empty(0, dtype=torch.int64)])[0].numpy().tobytes()
+                parts[key] = _baseline(runs, replica).numpy().tobytes()
             rows.append(_floats(parts[key], len(problem.queries)))
             progress(replica + 1, settings.replicas)
     return Response(problem, settings, seed, per_query, torch.stack(rows))
+
+
+def _baseline(runs: _Runs, replica: int) -> Tensor:
+    try:
+        return runs.train(replica, None, [torch.empty(0, dtype=torch.int64)])[0]
+    except NonFinite as error:
+        raise InfluenceError(f"training on the anchor alone diverges, lower the learning rate: {error}") from error
 
 
 class _Runs:
@@ -133,11 +145,12 @@ class _Runs:
 
     def __init__(self, problem: Problem, settings: ResponseSettings, seed: bytes) -> None:
         self._problem, self._settings, self._seed = problem, settings, seed
-        self._network: Network = problem.network()
+        self._network = problem.network
+        self._orders: dict[str, Tensor] = {}
         self._batch = min(settings.batch, len(problem.anchor))
         self._steps = math.ceil(settings.epochs * len(problem.anchor) / self._batch)
 
-    def train(self, replica: int, records: Records | None, parts: list[Tensor]) -> Tensor:
+    def train(self, replica: int, records: Records | None, parts: Sequence[Tensor]) -> Tensor:
         """Objective on each query after training, float32 (len(parts), queries). No records: the baseline, trained on
         the anchor alone.
         """
@@ -148,9 +161,8 @@ class _Runs:
         weights = {name: w.expand(len(parts), *w.shape).clone() for name, w in self._network.weights().items()}
         velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
         for step in range(self._steps):
-            rows = anchor.select(order[step])
-            inputs = rows.inputs.expand(len(parts), *rows.inputs.shape)
-            targets = rows.targets.expand(len(parts), -1)
+            inputs = anchor.inputs[order[step]].expand(len(parts), self._batch, *anchor.inputs.shape[1:])
+            targets = anchor.targets[order[step]].expand(len(parts), -1)
             if records is not None and chosen is not None:
                 inputs = torch.cat([inputs, records.inputs[chosen[:, step]]], 1)
                 targets = torch.cat([targets, records.targets[chosen[:, step]]], 1)
@@ -178,11 +190,11 @@ class _Runs:
         """Which of `size` records each step takes, int64 (steps, batch): one permutation after another, all records
         equally often.
         """
-        stream = Stream(self._seed, f"response/{name}")
-        rounds = math.ceil(self._steps * batch / size)
-        return torch.cat([stream.permutation(size) for _ in range(rounds)])[: self._steps * batch].reshape(
-            self._steps, batch
-        )
+        if name not in self._orders:
+            stream, count = Stream(self._seed, f"response/{name}"), self._steps * batch
+            rounds = [stream.permutation(size) for _ in range(math.ceil(count / size))]
+            self._orders[name] = torch.cat(rounds)[:count].reshape(self._steps, batch)
+        return self._orders[name]
 
     def _row_weights(self, size: int, with_rows: bool) -> Tensor:
         """Weights of one step's rows: the sampled estimate of the mean over anchor and contribution."""

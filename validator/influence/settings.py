@@ -82,7 +82,7 @@ def write_header(estimator: str, seed: bytes, problem: bytes, per_query: bool, s
 
 
 def read_header(tensor: Tensor) -> dict[str, Any]:
-    """The inverse of `write_header`; parameters are numbers again. Raises InfluenceError when it is not such a header."""
+    """The inverse of `write_header`; parameters are numbers again. Raises InfluenceError on anything else."""
     try:
         header = json.loads(bytes(tensor.tolist()))
         params = {str(key): _number(value) for key, value in header["params"].items()}

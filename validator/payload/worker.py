@@ -35,6 +35,10 @@ class Limits:
     memory: int = 1 << 30
     """On top of four times the payload and its arrays."""
 
+    def __post_init__(self) -> None:
+        if self.cpu_seconds < 1 or self.wall_seconds <= 0 or self.memory < 0:  # setrlimit takes -1 for "no limit"
+            raise ValueError("the worker's limits must be positive")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -3,8 +3,8 @@ pragma solidity ^0.8.29;
 
 import { Phase } from "../Types.sol";
 
-/// @notice A round as it is stored, packed by who reads it together. `status` is None, Open, Closed, Reporting (for any
-/// phase between the seed draw and the end), Finalised or Abandoned.
+/// @notice A round as it is stored, packed by what is read together. `status` is never Stalled; Reporting and Committing
+/// move on by the clock too, and then the word is not rewritten.
 struct Round {
     Phase status;
     /// One digest holds quorum in this attempt.
@@ -42,24 +42,23 @@ struct Round {
     bytes32 evidence;
 }
 
-/// @notice How far a validator has come in an attempt.
-enum Stage {
-    None,
-    Committed,
-    Attested
-}
-
-/// @notice What a validator did in one attempt of one round. `answer` is a word that each step overwrites, which is what
-/// keeps a round cheap: the hash of the reported bitmap, then the commit, then the digest of the attestation.
+/// @notice What a validator did in one attempt of one round, and what it was when it first did something. `answer` is a
+/// word that each step overwrites, which is what keeps a round cheap: the hash of the reported bitmap, then the commit,
+/// then the digest of the attestation.
 struct Ballot {
-    uint128 weight;
-    bool reported;
-    Stage stage;
-    bool equivocated;
-    bool charged;
+    address signer;
+    uint88 weight;
+    /// The marks below.
+    uint8 marks;
     // ---
     bytes32 answer;
 }
+
+uint8 constant REPORTED = 1;
+uint8 constant COMMITTED = 2;
+uint8 constant ATTESTED = 4;
+uint8 constant CHARGED = 8;
+uint8 constant EQUIVOCATED = 16;
 
 /// @title RoundLib
 /// @notice The clock of a round, and its quorum.
@@ -72,25 +71,33 @@ library RoundLib {
     /// A phase ends early when all weight has acted. `Attesting` lasts, past its deadline too, while a digest holds quorum
     /// and waits to be finalised. `Stalled` begins early where no quorum can be reached any more: too little weight has
     /// committed, or every commit has been revealed.
-    function phase(Round storage round) internal view returns (Phase) {
-        Phase status = round.status;
-        if (status != Phase.Reporting) return status;
-        if (round.quorum) return Phase.Attesting;
-
-        uint256 total = round.totalWeight;
-        uint256 committed = round.committedWeight;
-        if (block.timestamp <= round.reportDeadline && round.reportedWeight < total) return Phase.Reporting;
-        if (block.timestamp <= round.commitDeadline && committed < total) return Phase.Committing;
-
-        bool open = block.timestamp <= round.attestDeadline && round.attestedWeight < committed;
-        return open && isQuorum(committed, total) ? Phase.Attesting : Phase.Stalled;
+    function phase(Round storage round) internal view returns (Phase current) {
+        current = round.status;
+        if (current == Phase.Reporting && block.timestamp > round.reportDeadline) current = Phase.Committing;
+        if (current == Phase.Committing && block.timestamp > round.commitDeadline) current = Phase.Attesting;
+        if (current == Phase.Attesting && !round.quorum && isHopeless(round)) current = Phase.Stalled;
     }
 
-    /// @notice Whether attestations are taken: in the attesting phase, and of late validators after quorum.
+    /// @notice Whether attestations are taken: when commits are over, and of late validators after quorum.
     function takesAttestations(Round storage round) internal view returns (bool) {
+        Phase status = round.status;
         if (block.timestamp > round.attestDeadline) return false;
-        Phase current = phase(round);
-        return current == Phase.Attesting || current == Phase.Finalised;
+        if (status == Phase.Attesting || status == Phase.Finalised) return true;
+
+        return isRunning(round) && block.timestamp > round.commitDeadline;
+    }
+
+    /// @notice Whether an attempt is under way or has stalled: the seed is drawn and the round is not settled.
+    function isRunning(Round storage round) internal view returns (bool) {
+        Phase status = round.status;
+        return status == Phase.Reporting || status == Phase.Committing || status == Phase.Attesting;
+    }
+
+    /// @notice Whether an attempt whose commits are over, and that has no quorum, will have none.
+    function isHopeless(Round storage round) internal view returns (bool) {
+        uint256 committed = round.committedWeight;
+        return block.timestamp > round.attestDeadline || !isQuorum(committed, round.totalWeight)
+            || round.attestedWeight == committed;
     }
 
     /// @notice Whether commits of the current attempt that were not revealed are faults: their time is over, and enough

@@ -168,7 +168,7 @@ abstract contract Fixture is Test {
         RoundInfo memory info = rounds.roundInfo(round);
         uint256 bits = info.endId - info.firstId;
         bytes memory bitmap = new bytes((bits + 7) / 8);
-        for (uint256 bit = 0; bit < bits; bit++) bitmap[bit / 8] |= bytes1(uint8(1 << (bit % 8)));
+        for (uint256 bit = 0; bit < bits; bit++) bitmap[bit / 8] |= bytes1(uint8(2 ** (bit % 8)));
         vm.prank(_operator(i));
         rounds.reportAvailability(round, bitmap);
     }

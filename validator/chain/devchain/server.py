@@ -9,6 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from validator.chain import strict_json
 from validator.chain.devchain.methods import INVALID_PARAMS, RpcRefusal
 
 BODY_LIMIT = 4 * 1024 * 1024
@@ -65,8 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(413, _error(None, INVALID_REQUEST, f"the request body must be at most {BODY_LIMIT} bytes"))
             return
         try:
-            request = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError):
+            request = strict_json.loads(self.rfile.read(int(length)))
+        except ValueError:
             self._send(200, _error(None, PARSE_ERROR, "the request is not JSON"))
             return
         if isinstance(request, list):

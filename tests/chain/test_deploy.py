@@ -1,0 +1,75 @@
+"""Deployments: made, found again, and told from others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chain.round_play import PARAMETERS, set_up
+from tests.chain.support import sender_of
+from validator.chain.artifacts import CONTRACTS, load
+from validator.chain.deploy import deploy, deploy_token, domain_separator, load_deployment
+from validator.chain.devchain import DevChain
+from validator.chain.errors import NotOurContracts, Reverted
+from validator.chain.rpc import connect
+
+
+def test_load_deployment__from_the_entry_address__finds_what_was_deployed(chain: DevChain) -> None:
+    chain.mine(5)
+    sender, w3 = sender_of(chain), connect(chain.url)
+    token = deploy_token(w3, sender, "Token", "TOK")
+    deployment = deploy(w3, sender, sender.address, PARAMETERS, token, token)
+    chain.mine(5)
+    assert load_deployment(w3, deployment.rounds.lower()) == deployment
+    assert deployment.block == 7
+
+
+def test_load_deployment__address_without_code__says_so(chain: DevChain) -> None:
+    with pytest.raises(NotOurContracts, match=r"there is no contract at .* where ScoringRounds should be"):
+        load_deployment(connect(chain.url), chain.keys[5].address)
+
+
+def test_load_deployment__another_contract__says_so(chain: DevChain) -> None:
+    play = set_up(chain)
+    with pytest.raises(NotOurContracts, match="is not ScoringRounds of this version"):
+        load_deployment(connect(chain.url), play.deployment.registry)
+
+
+def test_load_deployment__contracts_of_two_deployments_mixed__says_so(chain: DevChain) -> None:
+    sender, w3 = sender_of(chain), connect(chain.url)
+    token = deploy_token(w3, sender, "Token", "TOK")
+    first = deploy(w3, sender, sender.address, PARAMETERS, token, token)
+    # A second ScoringRounds that claims the first one's registry, set and pool.
+    from validator.chain.deploy import _creation
+
+    call = _creation(w3, "ScoringRounds", first.dao, first.registry, first.validators, first.pool)
+    impostor = sender.send(call, "impostor").contract_address
+    assert impostor is not None
+    with pytest.raises(NotOurContracts, match="not one deployment"):
+        load_deployment(w3, impostor)
+
+
+def test_deploy__parameters_out_of_range__are_refused_in_words(chain: DevChain) -> None:
+    sender, w3 = sender_of(chain), connect(chain.url)
+    token = deploy_token(w3, sender, "Token", "TOK")
+    with pytest.raises(Reverted, match=r"parameter .* is out of its range: correct it"):
+        deploy(w3, sender, sender.address, replace(PARAMETERS, exit_seconds=1), token, token)
+
+
+def test_domain_separator__of_the_deployed_contract__is_the_same(chain: DevChain) -> None:
+    play = set_up(chain)
+    expected = domain_separator(play.deployment.chain_id, play.deployment.rounds)
+    assert play.contracts.rounds.domain_separator() == expected
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_matches__one_byte_changed__is_another_contract(name: str) -> None:
+    artifact = load(name)
+    code = artifact.deployed_bytecode
+    assert artifact.matches(code)
+    assert not artifact.matches(code + b"\x00")
+    for position in (0, 100, len(code) // 2, len(code) - 1):
+        changed = bytearray(code)
+        changed[position] ^= 0x01
+        assert not artifact.matches(bytes(changed))

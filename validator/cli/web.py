@@ -1,0 +1,30 @@
+"""`validator web`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from validator.cli.common import Content, Contract, Home, Rpc, settings_for
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("web")(web)
+
+
+def web(
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+) -> None:
+    """Serve the explorer and its JSON API. Read-only: it holds no key."""
+    from validator.actions.connect import open_view
+    from validator.web.serve import serve
+
+    settings = settings_for(home, rpc=rpc, contract=contract, content=content, host=host, port=port)
+    serve(open_view(settings), settings)
