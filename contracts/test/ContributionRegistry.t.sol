@@ -310,8 +310,6 @@ contract ContributionRegistryTest is Fixture {
         assertEq(address(registry).balance, 2 * DEPOSIT, "nothing left");
     }
 
-    receive() external payable { }
-
     /* STEPS */
 
     function _later() internal view returns (uint64) {

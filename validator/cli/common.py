@@ -39,6 +39,7 @@ def setup_logs(form: str = "console", level: str = "info") -> None:
         if form == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that meets a long one is no news
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     structlog.configure(
         processors=[structlog.processors.add_log_level, stamp, *rendered],

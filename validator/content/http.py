@@ -151,10 +151,15 @@ def _host(response: requests.Response) -> str:
 
 
 @contextmanager
-def _cut_at(seconds: float, shutdown: Callable[[], object]) -> Iterator[None]:
-    """Shut a socket down from another thread when the time is over, so that a blocked read returns."""
+def _cut_at(seconds: float, shutdown: Callable[[], object]) -> Iterator[threading.Event]:
+    """Shut a socket down from another thread when the time is over, so that a blocked read returns.
+
+    The event is set then: what was read may be cut, and http.client takes a cut for the end.
+    """
+    expired = threading.Event()
 
     def cut() -> None:
+        expired.set()
         try:
             shutdown()
         except (OSError, ValueError, RuntimeError):
@@ -164,7 +169,7 @@ def _cut_at(seconds: float, shutdown: Callable[[], object]) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield expired
     finally:
         timer.cancel()
 
@@ -178,8 +183,11 @@ class _Impatient:
     def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's own response class
         # The plain socket's shutdown, also under TLS: SSLSocket.shutdown would pull its state from under the reader.
         shutdown = partial(socket.socket.shutdown, self.sock, socket.SHUT_RDWR)
-        with _cut_at(self.timeout or Patience().read, shutdown):
-            return super().getresponse()  # type: ignore[misc]
+        with _cut_at(self.timeout or Patience().read, shutdown) as expired:
+            response = super().getresponse()  # type: ignore[misc]
+            if expired.is_set():
+                raise TimeoutError("the headers did not end in time")
+            return response
 
 
 class _ImpatientHttp(_Impatient, HTTPConnection):

@@ -48,7 +48,7 @@ def run(seed: int, as_json: bool) -> None:
     finally:
         if network is not None:
             network.processes.stop()
-        print(folder) #XX
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Bars:
