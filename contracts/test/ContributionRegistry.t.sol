@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.29;
 
-import { ContributionRegistry } from "../src/ContributionRegistry.sol";
 import { Contribution, Parameters } from "../src/Types.sol";
 import { IContributionRegistry } from "../src/interfaces/IContributionRegistry.sol";
-import { IDataDAO } from "../src/interfaces/IDataDAO.sol";
-import { IScoringRounds } from "../src/interfaces/IScoringRounds.sol";
 import { Fixture } from "./utils/Fixture.sol";
 
 /// @notice A wallet that accepts permissions by ERC-1271 and refuses ether.
@@ -23,10 +20,10 @@ contract ContractWallet {
 
 /// @notice An account that calls back when it is paid.
 contract Reenterer {
-    ContributionRegistry private immutable _registry;
+    IContributionRegistry private immutable _registry;
     uint256 public paid;
 
-    constructor(ContributionRegistry registry_) {
+    constructor(IContributionRegistry registry_) {
         _registry = registry_;
     }
 
@@ -45,10 +42,9 @@ contract ContributionRegistryTest is Fixture {
     uint256 internal constant CAROL_KEY = 0xCA401;
 
     function test_constructor__zeroAddress__refused() public {
-        vm.expectRevert(IContributionRegistry.ZeroAddress.selector);
-        new ContributionRegistry(IDataDAO(address(0)), IScoringRounds(address(1)));
-        vm.expectRevert(IContributionRegistry.ZeroAddress.selector);
-        new ContributionRegistry(IDataDAO(address(1)), IScoringRounds(address(0)));
+        bytes4 refusal = IContributionRegistry.ZeroAddress.selector;
+        _refusesZero("ContributionRegistry", abi.encode(address(0), rounds), refusal);
+        _refusesZero("ContributionRegistry", abi.encode(dao, address(0)), refusal);
     }
 
     function test_submit__valid__registered() public {
@@ -145,7 +141,7 @@ contract ContributionRegistryTest is Fixture {
     }
 
     function test_submit__beforeFirstRound__refused() public {
-        _deploy(stakeToken, rewardToken);
+        _deploy(address(stakeToken), address(rewardToken));
         vm.prank(owner);
         dao.publishKeyEpoch(MANIFEST);
         vm.expectRevert(IContributionRegistry.NoOpenRound.selector);
@@ -312,7 +308,7 @@ contract ContributionRegistryTest is Fixture {
 
     /* STEPS */
 
-    function _later() internal view returns (uint64) {
+    function _later() internal pure returns (uint64) {
         return 1_800_000_000 + 1 hours;
     }
 

@@ -1,4 +1,4 @@
-"""The embedded chain."""
+"""The embedded chain, empty or with a DAO on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chain.round_play import Play, set_up
 from validator.chain.devchain import DevChain
 
 
@@ -14,3 +15,20 @@ def chain() -> Iterator[DevChain]:
     """A chain that mines transactions at once and nothing on its own."""
     with DevChain(block_seconds=0) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Play]:
+    """A chain with a DAO, three validators and an open round, set up once a module."""
+    with DevChain(block_seconds=0) as running:
+        yield set_up(running)
+
+
+@pytest.fixture
+def play(prepared: Play) -> Iterator[Play]:
+    """The prepared DAO with journals of its own; afterwards the chain is rewound to where it was."""
+    height = int(prepared.contracts.rounds.w3.eth.block_number)
+    yield prepared.copy()
+    prepared.chain.methods.log_range = prepared.chain.methods.log_count = None
+    prepared.chain.clear_mempool()
+    prepared.chain.rewind(height)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from tests.chain.support import sender_of
+from tests.chain.support import MemoryLog, sender_of
 from validator.chain.contracts import Contracts, contracts_of
 from validator.chain.deploy import deploy, deploy_token
 from validator.chain.devchain import DevChain
@@ -45,10 +45,16 @@ class Play:
 
     chain: DevChain
     senders: list[Sender]
+    logs: list[MemoryLog]
     deployment: Deployment
     contracts: Contracts
     sent: int = 0
-    salts: dict[str, bytes] = field(default_factory=dict)
+
+    def copy(self) -> Play:
+        """The same DAO with senders whose journals are copies."""
+        logs = [MemoryLog(list(log.entries)) for log in self.logs]
+        senders = [sender_of(self.chain, index, log) for index, log in enumerate(logs)]
+        return replace(self, senders=senders, logs=logs)
 
     @property
     def operators(self) -> list[Sender]:
@@ -87,12 +93,13 @@ class Play:
 
 def set_up(chain: DevChain) -> Play:
     """Deployed, funded, published, three validators joined, round 1 open."""
-    senders = [sender_of(chain, index) for index in range(5)]
+    logs = [MemoryLog() for _ in range(5)]
+    senders = [sender_of(chain, index, log) for index, log in enumerate(logs)]
     w3, owner = connect(chain.url), senders[0]
     stake = deploy_token(w3, owner, "Stake", "STK")
     reward = deploy_token(w3, owner, "Reward", "RWD")
     deployment = deploy(w3, owner, owner.address, PARAMETERS, stake, reward)
-    play = Play(chain, senders, deployment, contracts_of(w3, deployment))
+    play = Play(chain, senders, logs, deployment, contracts_of(w3, deployment))
     of = play.contracts
     play.send(0, of.reward_token.mint(owner.address, 10_000))
     play.send(0, of.reward_token.approve(deployment.pool, 10_000))

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chain.round_play import PARAMETERS, set_up
+from tests.chain.round_play import PARAMETERS, Play
 from tests.chain.support import sender_of
 from validator.chain.artifacts import CONTRACTS, load
-from validator.chain.deploy import deploy, deploy_token, domain_separator, load_deployment
+from validator.chain.deploy import _creation, deploy, deploy_token, domain_separator, load_deployment
 from validator.chain.devchain import DevChain
 from validator.chain.errors import NotOurContracts, Reverted
 from validator.chain.rpc import connect
@@ -30,10 +30,14 @@ def test_load_deployment__address_without_code__says_so(chain: DevChain) -> None
         load_deployment(connect(chain.url), chain.keys[5].address)
 
 
-def test_load_deployment__another_contract__says_so(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_load_deployment__not_an_address__says_so(chain: DevChain) -> None:
+    with pytest.raises(NotOurContracts, match="'0x12' is not an address"):
+        load_deployment(connect(chain.url), "0x12")
+
+
+def test_load_deployment__another_contract__says_so(play: Play) -> None:
     with pytest.raises(NotOurContracts, match="is not ScoringRounds of this version"):
-        load_deployment(connect(chain.url), play.deployment.registry)
+        load_deployment(connect(play.chain.url), play.deployment.registry)
 
 
 def test_load_deployment__contracts_of_two_deployments_mixed__says_so(chain: DevChain) -> None:
@@ -41,8 +45,6 @@ def test_load_deployment__contracts_of_two_deployments_mixed__says_so(chain: Dev
     token = deploy_token(w3, sender, "Token", "TOK")
     first = deploy(w3, sender, sender.address, PARAMETERS, token, token)
     # A second ScoringRounds that claims the first one's registry, set and pool.
-    from validator.chain.deploy import _creation
-
     call = _creation(w3, "ScoringRounds", first.dao, first.registry, first.validators, first.pool)
     impostor = sender.send(call, "impostor").contract_address
     assert impostor is not None
@@ -57,8 +59,7 @@ def test_deploy__parameters_out_of_range__are_refused_in_words(chain: DevChain) 
         deploy(w3, sender, sender.address, replace(PARAMETERS, exit_seconds=1), token, token)
 
 
-def test_domain_separator__of_the_deployed_contract__is_the_same(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_domain_separator__of_the_deployed_contract__is_the_same(play: Play) -> None:
     expected = domain_separator(play.deployment.chain_id, play.deployment.rounds)
     assert play.contracts.rounds.domain_separator() == expected
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.chain.round_play import Play, set_up
-from validator.chain.devchain import DevChain
+from tests.chain.round_play import Play
 from validator.chain.errors import RpcFault, RpcRefusal, UnknownEvent
 from validator.chain.events import EventDecoder
 from validator.chain.follower import Batch, Checkpoint, Follower
 from validator.chain.rpc import connect
-
-
-@pytest.fixture
-def play(chain: DevChain) -> Iterator[Play]:
-    yield set_up(chain)
 
 
 def follow(play: Play, **options: Any) -> Follower:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chain.round_play import ROUND_TOTAL, STAKE, attestation_for, other, set_up
-from validator.chain.devchain import DevChain
+from tests.chain.round_play import ROUND_TOTAL, STAKE, Play, attestation_for, other
 from validator.chain.errors import Reverted
 from validator.chain.events import EventDecoder
 from validator.chain.follower import Follower
@@ -14,8 +13,7 @@ from validator.chain.typed_data import attestation_data, recover
 from validator.chain.types import Attestation, Phase, ScoreLeaf
 
 
-def test_round__three_validators_agree__is_finalised_and_pays(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_round__three_validators_agree__is_finalised_and_pays(play: Play) -> None:
     of, contributor = play.contracts, play.senders[4].address
     identifier = play.submit(b"\xaa" * 32)
     play.send(4, of.rounds.close())
@@ -39,13 +37,12 @@ def test_round__three_validators_agree__is_finalised_and_pays(chain: DevChain) -
     assert of.rounds.score_of(identifier) == (1, leaf)
     play.send(0, of.pool.claim(contributor, ROUND_TOTAL, ()))
     assert of.reward_token.balance_of(contributor) == ROUND_TOTAL
-    chain.advance(200)
+    play.chain.advance(200)
     play.send(0, of.pool.claim_fee(1, play.senders[1].address))
     assert of.reward_token.balance_of(play.senders[1].address) == 100
 
 
-def test_round__followed_from_the_start__yields_every_event_in_plain_python(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_round__followed_from_the_start__yields_every_event_in_plain_python(play: Play) -> None:
     of, contributor = play.contracts, play.senders[4].address
     identifier = play.submit(b"\xaa" * 32)
     play.send(4, of.rounds.close())
@@ -57,7 +54,7 @@ def test_round__followed_from_the_start__yields_every_event_in_plain_python(chai
         play.commit(index, attestation, bytes([index]) * 32)
     play.attest(1, attestation, b"\x01" * 32)
 
-    batch = Follower(connect(chain.url), play.deployment, finality=0).scan(None)
+    batch = Follower(connect(play.chain.url), play.deployment, finality=0).scan(None)
 
     assert batch.caught_up
     of_kind = {name: [event for event in batch.events if event.name == name] for name in {e.name for e in batch.events}}
@@ -82,8 +79,7 @@ def test_round__followed_from_the_start__yields_every_event_in_plain_python(chai
     assert positions == sorted(positions)
 
 
-def test_prove_equivocation__two_answers_signed__slashes_and_rewards_the_reporter(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_prove_equivocation__two_answers_signed__slashes_and_rewards_the_reporter(play: Play) -> None:
     of = play.contracts
     identifier = play.submit(b"\xaa" * 32)
     play.send(4, of.rounds.close())
@@ -97,8 +93,7 @@ def test_prove_equivocation__two_answers_signed__slashes_and_rewards_the_reporte
     assert of.stake_token.balance_of(play.senders[4].address) == 5
 
 
-def test_send__attestation_never_committed_to__is_refused_in_words_before_sending(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_send__attestation_never_committed_to__is_refused_in_words_before_sending(play: Play) -> None:
     of = play.contracts
     identifier = play.submit(b"\xaa" * 32)
     play.send(4, of.rounds.close())
@@ -116,8 +111,7 @@ def test_send__attestation_never_committed_to__is_refused_in_words_before_sendin
     assert play.senders[1].next_nonce() == before
 
 
-def test_read__at_an_earlier_block__gives_the_state_of_that_block(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_read__at_an_earlier_block__gives_the_state_of_that_block(play: Play) -> None:
     height = play.contracts.rounds.w3.eth.block_number
     play.submit(b"\xaa" * 32)
     assert play.contracts.registry.count(block=height) == 0
@@ -126,8 +120,7 @@ def test_read__at_an_earlier_block__gives_the_state_of_that_block(chain: DevChai
     assert play.contracts.registry.count(block=block_hash) == 0
 
 
-def test_receipt_logs__of_a_submission__decode_to_its_event(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_receipt_logs__of_a_submission__decode_to_its_event(play: Play) -> None:
     call = play.contracts.registry.submit(b"\xbb" * 32, 1, 5, 1, play.contracts.rounds.submission_terms()[2])
     receipt = play.senders[4].send(call, "submit/bb")
     (event,) = EventDecoder(play.deployment).decode_all(receipt.logs)

@@ -10,9 +10,9 @@ from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chain.round_play import DEPOSIT, STAKE, set_up
+from tests.chain.round_play import DEPOSIT, STAKE, Play
 from validator.chain.deploy import domain_separator
-from validator.chain.devchain import DevChain, derive_keys
+from validator.chain.devchain import derive_keys
 from validator.chain.signer import LocalSigner
 from validator.chain.typed_data import (
     ATTESTATION,
@@ -65,8 +65,7 @@ def test_attestation_digest__any_attestation__is_eip712_by_the_letter(attestatio
     assert attestation_digest(CHAIN, ROUNDS, attestation) == by_hand(attestation)
 
 
-def test_attestation_digest__extreme_values__equals_the_contracts(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_attestation_digest__extreme_values__equals_the_contracts(play: Play) -> None:
     top = Attestation(
         2**64 - 1, 2**32 - 1, b"\xff" * 32, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, b"\x04" * 32,
         2**128 - 1, 2**128 - 2, 2**32 - 2, b"\x05" * 32,
@@ -111,8 +110,7 @@ def test_commit_hash__any_part_changed__changes() -> None:
     assert len(hashes) == len(whole) + 1
 
 
-def test_signer_consent__by_a_separate_signing_key__lets_the_operator_join(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_signer_consent__by_a_separate_signing_key__lets_the_operator_join(play: Play) -> None:
     of, operator, signer = play.contracts, play.senders[4].address, play.signer(5)
     consent = signer.sign_typed_data(signer_consent(CHAIN, play.deployment.validators, operator))
     play.send(0, of.dao.admit(operator, True))
@@ -123,8 +121,7 @@ def test_signer_consent__by_a_separate_signing_key__lets_the_operator_join(chain
     assert of.validators.validator(operator).signer == signer.address
 
 
-def test_submission__signed_by_the_contributor__can_be_relayed(chain: DevChain) -> None:
-    play = set_up(chain)
+def test_submission__signed_by_the_contributor__can_be_relayed(play: Play) -> None:
     contributor = play.signer(6)
     until = int(play.contracts.rounds.w3.eth.get_block("latest")["timestamp"]) + 60
     permission = Submission(contributor.address, b"\xcc" * 32, 1, 77, 1, until)

@@ -121,6 +121,7 @@ def test_get_block__server_that_never_ends__is_left_in_time(
     with pytest.raises(error) as caught:
         source.get_block(Cid.of("raw", b"anything"))
 
+    source.close()
     # Within the header's 1 s or the block's 0.7 s; the rest is for a busy machine.
     assert type(caught.value) is error
     assert time.monotonic() - start < 5.0

@@ -19,12 +19,12 @@ ESTIMATORS = ["classical", "mirrored"]
 
 @pytest.fixture(scope="module")
 def tiny() -> Problem:
-    """MLP 6-5-3 with tanh, 53 parameters, on three noisy clusters; 40 anchor records, 30 queries."""
+    """MLP 6-5-3 with GELU, 53 parameters, on three noisy clusters; 40 anchor records, 30 queries."""
     generator = torch.Generator().manual_seed(2)
     targets = torch.arange(70) % 3
     centres = torch.randn(3, 6, generator=generator)
     inputs = centres[targets] + torch.randn(70, 6, generator=generator)
-    model = build("mlp", {"inputs": 6, "hidden": [5], "classes": 3, "activation": "tanh"})
+    model = build("mlp", {"inputs": 6, "hidden": [5], "classes": 3, "activation": "gelu"})
     initialise(model, Stream(b"tiny", "initialise"))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=1e-2)
     for _ in range(100):

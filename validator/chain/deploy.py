@@ -7,7 +7,7 @@ plain transaction lies at keccak256(rlp([sender, nonce])), and the five are sent
 from __future__ import annotations
 
 from eth_abi.abi import encode
-from eth_utils.address import to_checksum_address
+from eth_utils.address import is_address, to_checksum_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import Web3
@@ -82,6 +82,8 @@ def load_deployment(w3: Web3, rounds_address: str, *, verify_code: bool = True) 
     and sign in the domain that `typed_data` uses. NotOurContracts says which does not. ``block`` of the result is found
     by bisection over the code's history; 0 if the endpoint keeps none.
     """
+    if not is_address(rounds_address):
+        raise NotOurContracts(f"{rounds_address!r} is not an address: give that of ScoringRounds")
     entry = str(to_checksum_address(rounds_address))
     if verify_code:
         _verify_code(w3, "ScoringRounds", entry)

@@ -83,7 +83,7 @@ def _arguments(entry: _EventAbi, topics: Sequence[bytes], data: bytes) -> dict[s
         found = {part["name"]: plain(value, part) for part, value in zip(entry.plain, values, strict=True)}
         for part, topic in zip(entry.indexed, topics, strict=True):
             found[part["name"]] = plain(decode([type_of(part)], topic)[0], part)
-    except DecodingError as error:
+    except (DecodingError, ValueError) as error:
         raise RpcFault(f"a log of {entry.contract}.{entry.name} cannot be decoded: {error}") from error
     return found
 

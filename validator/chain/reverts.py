@@ -39,7 +39,7 @@ def decode_revert(data: bytes, reason: str = "") -> Reverted:
             )
         if selector in _custom_errors():
             return _custom(_custom_errors()[selector], body, data)
-    except DecodingError:
+    except (DecodingError, ValueError):  # ValueError: a phase that this version does not know
         return Reverted("", {}, f"the contract refused with data that cannot be read: 0x{data[:68].hex()}", data)
     if data:
         return Reverted("", {}, f"the contract refused with an unknown error 0x{selector.hex()}", data)

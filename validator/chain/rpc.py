@@ -6,15 +6,12 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError
 from web3 import Web3
 from web3.exceptions import Web3Exception
 from web3.middleware import ExtraDataToPOAMiddleware
@@ -24,9 +21,8 @@ from web3.types import RPCEndpoint, RPCResponse
 from validator.chain import strict_json
 from validator.chain.errors import Reverted, RpcFault, RpcRefusal, WrongChain
 from validator.chain.reverts import decode_revert
+from validator.chain.transport import TooLarge, Transport, TransportFault
 
-RESPONSE_LIMIT = 32 * 1024 * 1024
-_CHUNK = 64 * 1024
 # How far behind the best an endpoint may be and still be asked first.
 STALE_BLOCKS = 8
 # The endpoint itself, or a gate before it, is the matter: another one may well answer.
@@ -56,8 +52,7 @@ class Provider(JSONBaseProvider):
     def __init__(self, urls: Sequence[str], timeout: float) -> None:
         super().__init__()
         self._urls = list(urls)
-        self._timeout = timeout
-        self._http = urllib3.PoolManager(maxsize=8, retries=False)
+        self._transport = Transport(timeout)
 
     def __str__(self) -> str:
         return " | ".join(mask(url) for url in self._urls)
@@ -92,7 +87,7 @@ class Provider(JSONBaseProvider):
         Call it now and then. Raises RpcFault if none answers, WrongChain if one is not on ``chain_id`` or two disagree.
         """
         urls = tuple(self._urls)
-        states = survey(urls, self._timeout)
+        states = survey(urls, self._transport.timeout)
         if all(state.fault is not None for state in states):
             raise RpcFault("; ".join(str(state.fault) for state in states))
         for state in states:
@@ -109,43 +104,15 @@ class Provider(JSONBaseProvider):
             self._urls = [url, *(other for other in self._urls if other != url)]
 
     def _post(self, url: str, method: str, body: bytes) -> bytes:
-        deadline = time.monotonic() + self._timeout
         try:
-            response = self._http.request(
-                "POST",
-                url,
-                body=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
-                timeout=urllib3.Timeout(total=self._timeout),
-                preload_content=False,
-                redirect=False,
-            )
-            try:
-                raw = self._read(response, deadline, url, method)
-            finally:
-                response.release_conn()
-        except (HTTPError, OSError, ValueError) as error:
-            raise RpcFault(
-                f"{mask(url)} did not answer {method} within {self._timeout:g} s: {_cause(error)}"
-            ) from error
-        if response.status in _UNWILLING or (response.status != 200 and not raw.lstrip().startswith(b"{")):
-            raise RpcFault(f"{mask(url)} answered {method} with HTTP status {response.status}")
+            status, raw = self._transport.post(url, body)
+        except TooLarge as fault:
+            raise RpcRefusal(f"{mask(url)}: {method}: {fault}", 0, str(fault)) from fault
+        except TransportFault as fault:
+            raise RpcFault(f"{mask(url)} failed at {method}: {fault}") from fault
+        if status in _UNWILLING or (status != 200 and not raw.lstrip().startswith(b"{")):
+            raise RpcFault(f"{mask(url)} answered {method} with HTTP status {status}")
         return raw
-
-    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float, url: str, method: str) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in response.stream(_CHUNK):
-            size += len(chunk)
-            if size > RESPONSE_LIMIT:
-                response.close()
-                reason = f"answer larger than {RESPONSE_LIMIT} bytes"
-                raise RpcRefusal(f"{mask(url)}: {method}: {reason}", 0, reason)
-            if time.monotonic() > deadline:
-                response.close()
-                raise RpcFault(f"{mask(url)} took longer than {self._timeout:g} s to answer {method}")
-            chunks.append(chunk)
-        return b"".join(chunks)
 
     def _parse(self, raw: bytes, url: str, method: str) -> RPCResponse:
         try:
@@ -170,15 +137,6 @@ def _refusal(error: dict[str, Any], url: str, method: str) -> Exception:
         text = found.group()[2:] if found else ""
         return decode_revert(bytes.fromhex(text if len(text) % 2 == 0 else ""), reason)
     return RpcRefusal(f"{mask(url)} refused {method}: {reason} (code {code})", code or 0, reason)
-
-
-def _cause(error: BaseException) -> str:
-    """What failed, without the URL that urllib3 puts into its messages."""
-    inner = getattr(error, "reason", None) or error
-    name = type(inner).__name__
-    return {"NewConnectionError": "connection refused or host unknown", "ConnectTimeoutError": "no connection"}.get(
-        name, name
-    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eth_account import Account
+from eth_keyfile.exceptions import EthKeyfileException
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 
 from validator.chain import strict_json
@@ -107,7 +108,7 @@ def read_keystore(path: Path, password: str) -> bytes:
             raise ValueError("too large")
         keyfile: Any = strict_json.loads(raw)
         secret = bytes(decode_keyfile_json(keyfile, password.encode()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (EthKeyfileException, ValueError, KeyError, TypeError, AttributeError) as error:
         if "MAC" in str(error):
             raise KeystoreError(f"the password for the keystore {path} is wrong") from error
         raise KeystoreError(f"{path} is not a version 3 keystore: {type(error).__name__}: {error}") from error

@@ -37,7 +37,9 @@ def setup_logs(form: str = "console", level: str = "info") -> None:
     rendered: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     )
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that meets a long one is no news
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)

@@ -17,6 +17,11 @@ def devchain(
     block_seconds: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between empty blocks.")] = 0.5,
 ) -> None:
     """Run an Ethereum chain in memory, on loopback, with well-known funded keys. For trying things out only."""
-    from validator.chain.devchain import serve
+    from validator.chain.devchain import DevChain, serve
 
-    serve(port, block_seconds=block_seconds)
+    def announce(chain: DevChain) -> None:
+        typer.echo(f"chain {chain.chain_id} at {chain.url}; its keys are public, never send real value to them:")
+        for key in chain.keys:
+            typer.echo(f"  {key.address}  0x{key.secret.hex()}")
+
+    serve(port, block_seconds=block_seconds, ready=announce)

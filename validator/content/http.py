@@ -186,6 +186,7 @@ class _Impatient:
         with _cut_at(self.timeout or Patience().read, shutdown) as expired:
             response = super().getresponse()  # type: ignore[misc]
             if expired.is_set():
+                response.close()
                 raise TimeoutError("the headers did not end in time")
             return response
 

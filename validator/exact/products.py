@@ -5,10 +5,10 @@ For A (..., m, k) @ B (..., k, n) each row of A and each column of B is snapped 
 partial sum, in whatever order a BLAS takes it, exactly representable. b depends on k alone, and a grid on one row or
 one column alone: a row's result does not depend on its batch.
 
-k beyond 4096 is cut into blocks of 4096, each exact, added in ascending order by one rounded float64 addition each.
+k beyond 1024 is cut into blocks of 1024, each exact, added in ascending order by one rounded float64 addition each.
 
 Error for float32 operands: |C - AB| <= k * 2^(1-b) * (1 + 2^-b) * max|row| * max|column| before the one rounding to
-float32 (b = 23 for 65 <= k <= 128, 21 for 1024, 20 from 2049 on). float64 operands are cut into three slices each; the
+float32 (b = 23 for 65 <= k <= 128, 21 from 513 on). float64 operands are cut into three slices each; the
 six products of the leading slices are added from small to large: the error is that of a few float64 roundings.
 
 int8 tensor cores may compute the same integers from 7-bit slices: the integers, not the engine, define the result.
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from validator.exact.scaling import ceil_log2, slice_count, slices
 
-BLOCK = 4096
+BLOCK = 1024
 _PAIRS = ((0, 2), (2, 0), (1, 1), (0, 1), (1, 0), (0, 0))
 """Slice products of float64 operands, smallest first; what is left out is below 2^-3b."""
 

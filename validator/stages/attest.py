@@ -29,6 +29,8 @@ def run(node: Node, state: RoundState) -> None:
     identity.protection.register(commit.slot_of(node, identity, state), digest)
     data = attestation_data(node.deployment.chain_id, node.deployment.rounds, attestation)
     signature = identity.signer.sign_typed_data(data)
-    call = node.contracts.rounds.attest(attestation, commit.salt_of(node, identity, state), identity.operator, signature)
+    call = node.contracts.rounds.attest(
+        attestation, commit.salt_of(node, identity, state), identity.operator, signature
+    )
     identity.sender.send(call, intent=f"attest/{state.round}/{state.attempt}")
     log.info("attested", round=state.round, attempt=state.attempt, digest=digest.hex())

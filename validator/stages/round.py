@@ -8,7 +8,7 @@ from validator.chain.errors import RpcFault
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.lifecycle import Phase, RoundState
-from validator.stages import advance, attest, claim, commit, discover, fetch, report, score
+from validator.stages import advance, attest, claim, commit, discover, fetch, history, report, score
 from validator.stages.documents import load_manifest
 from validator.stages.node import Node
 
@@ -19,6 +19,7 @@ def tick(node: Node) -> None:
     """Read the chain, then do for each round what its phase asks for. A fault in one round does not hold up another."""
     discover.run(node)
     discover.learn_keys(node)
+    history.check(node)
     if node.identity is not None:
         node.identity.sender.resume()
     now = node.finalised_time()

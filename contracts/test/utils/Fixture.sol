@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.29;
 
-import { ContributionRegistry } from "../../src/ContributionRegistry.sol";
-import { DataDAO } from "../../src/DataDAO.sol";
-import { RewardPool } from "../../src/RewardPool.sol";
-import { ScoringRounds } from "../../src/ScoringRounds.sol";
 import { Attestation, Parameters, Phase, RoundInfo, ScoreLeaf } from "../../src/Types.sol";
-import { ValidatorSet } from "../../src/ValidatorSet.sol";
 import { DevToken } from "../../src/dev/DevToken.sol";
+import { IContributionRegistry } from "../../src/interfaces/IContributionRegistry.sol";
+import { IDataDAO } from "../../src/interfaces/IDataDAO.sol";
+import { IRewardPool } from "../../src/interfaces/IRewardPool.sol";
+import { IScoringRounds } from "../../src/interfaces/IScoringRounds.sol";
+import { IValidatorSet } from "../../src/interfaces/IValidatorSet.sol";
 import { LeafLib } from "../../src/libraries/LeafLib.sol";
 import { Test } from "./Test.sol";
 import { Trees } from "./Trees.sol";
-import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 /// @notice All contracts deployed and joined up, four validators of equal weight, a funded pool, and the steps of a round
 /// as one-line functions.
@@ -25,11 +24,11 @@ abstract contract Fixture is Test {
     bytes32 internal constant MANIFEST = keccak256("manifest");
     bytes32 internal constant SALT = keccak256("salt");
 
-    DataDAO internal dao;
-    ScoringRounds internal rounds;
-    ContributionRegistry internal registry;
-    ValidatorSet internal validators;
-    RewardPool internal pool;
+    IDataDAO internal dao;
+    IScoringRounds internal rounds;
+    IContributionRegistry internal registry;
+    IValidatorSet internal validators;
+    IRewardPool internal pool;
     DevToken internal stakeToken;
     DevToken internal rewardToken;
 
@@ -43,7 +42,7 @@ abstract contract Fixture is Test {
         vm.roll(1000);
         stakeToken = new DevToken("Stake", "STK");
         rewardToken = new DevToken("Reward", "RWD");
-        _deploy(stakeToken, rewardToken);
+        _deploy(address(stakeToken), address(rewardToken));
 
         vm.startPrank(owner);
         dao.publishManifest(MANIFEST);
@@ -59,19 +58,43 @@ abstract contract Fixture is Test {
         rounds.open();
     }
 
-    function _deploy(IERC20 stake, IERC20 reward) internal {
+    function _deploy(address stake, address reward) internal {
         uint64 nonce = vm.getNonce(address(this));
         address[5] memory foreseen;
         for (uint256 i = 0; i < 5; i++) foreseen[i] = vm.computeCreateAddress(address(this), nonce + i);
 
-        dao = new DataDAO(owner, _parameters());
-        rounds = new ScoringRounds(
-            dao, ContributionRegistry(foreseen[2]), ValidatorSet(foreseen[3]), RewardPool(foreseen[4])
-        );
-        registry = new ContributionRegistry(dao, rounds);
-        validators = new ValidatorSet(dao, rounds, stake);
-        pool = new RewardPool(rounds, reward);
+        dao = IDataDAO(_create("DataDAO", abi.encode(owner, _parameters())));
+        rounds = IScoringRounds(_create("ScoringRounds", abi.encode(dao, foreseen[2], foreseen[3], foreseen[4])));
+        registry = IContributionRegistry(_create("ContributionRegistry", abi.encode(dao, rounds)));
+        validators = IValidatorSet(_create("ValidatorSet", abi.encode(dao, rounds, stake)));
+        pool = IRewardPool(_create("RewardPool", abi.encode(rounds, reward)));
         require(address(rounds) == foreseen[1] && address(pool) == foreseen[4], "addresses were not foreseen");
+    }
+
+    /// Deploys a contract of src/ and passes on what its constructor reverts with.
+    function _create(string memory name, bytes memory arguments) internal returns (address made) {
+        bytes memory code = abi.encodePacked(vm.getCode(string.concat(name, ".sol:", name)), arguments);
+        assembly ("memory-safe") {
+            made := create(0, add(code, 0x20), mload(code))
+            if iszero(made) {
+                returndatacopy(0, 0, returndatasize())
+                revert(0, returndatasize())
+            }
+        }
+    }
+
+    /// Asserts that a constructor refuses these arguments with `selector`.
+    function _refusesZero(string memory name, bytes memory arguments, bytes4 selector) internal {
+        try this.create(name, arguments) {
+            assertTrue(false, "deployed with a zero address");
+        } catch (bytes memory reason) {
+            assertEq(bytes32(reason), bytes32(selector), "reason");
+        }
+    }
+
+    /// `_create` as a call that can be caught.
+    function create(string calldata name, bytes calldata arguments) external {
+        _create(name, arguments);
     }
 
     function _parameters() internal pure virtual returns (Parameters memory) {

@@ -23,6 +23,7 @@ interface Vm {
     function expectEmit(bool topic1, bool topic2, bool topic3, bool data, address emitter) external;
     function getNonce(address account) external view returns (uint64);
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
+    function getCode(string calldata artifact) external view returns (bytes memory creationCode);
     function snapshotGasLastCall(string calldata name) external returns (uint256 gasUsed);
     function load(address target, bytes32 slot) external view returns (bytes32);
     function store(address target, bytes32 slot, bytes32 value) external;

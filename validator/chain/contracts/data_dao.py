@@ -17,6 +17,10 @@ class DataDAO(Contract):
         """The account that decides."""
         return cast("str", self._read("owner", block=block))
 
+    def pending_owner(self, block: BlockId = "latest") -> str:
+        """The account that the owner wants to hand over to; zero if none."""
+        return cast("str", self._read("pendingOwner", block=block))
+
     def paused(self, block: BlockId = "latest") -> bool:
         """Whether new submissions are stopped."""
         return cast("bool", self._read("paused", block=block))
@@ -80,3 +84,11 @@ class DataDAO(Contract):
     def unpause(self) -> Call:
         """Allow submissions again."""
         return self._call("unpause")
+
+    def transfer_ownership(self, new_owner: str) -> Call:
+        """Offer the DAO to ``new_owner``, who must accept."""
+        return self._call("transferOwnership", new_owner)
+
+    def accept_ownership(self) -> Call:
+        """Take over the DAO, as the account that it was offered to."""
+        return self._call("acceptOwnership")

@@ -134,10 +134,14 @@ class DevChain:
     def reorganise(self, depth: int, *, requeue: bool = False) -> None:
         """Replace the last ``depth`` blocks by empty ones; their transactions return to the mempool if ``requeue``."""
         with self._lock:
-            kept = self._evm.head.number - depth
-            self._evm.rewind(kept, requeue=requeue)
-            self.methods.forget_above(kept)
+            self.rewind(self._evm.head.number - depth, requeue=requeue)
             self.mine(depth, empty=True)
+
+    def rewind(self, number: int, *, requeue: bool = False) -> None:
+        """Drop every block above ``number``; their transactions return to the mempool if ``requeue``."""
+        with self._lock:
+            self._evm.rewind(number, requeue=requeue)
+            self.methods.forget_above(number)
 
     def clear_mempool(self) -> None:
         """Drop every waiting transaction, as a mempool under pressure does."""

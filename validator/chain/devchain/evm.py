@@ -233,7 +233,7 @@ class Evm:
         try:
             transaction: SignedTransactionAPI = self.vm_at(self.head).get_transaction_builder().decode(raw)
             transaction.validate()
-            transaction.check_signature_validity()
+            _ = transaction.sender  # recovered once, then cached; raises for a signature of nobody
         except (RLPException, ValidationError, BadSignature, ValueError, TypeError, IndexError) as error:
             raise ChainRefusal(f"invalid transaction: {error}") from error
         return transaction

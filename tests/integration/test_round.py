@@ -1,0 +1,154 @@
+"""Whole rounds with real contracts, chain, store, envelopes and scores; nodes tick in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import CLEAN, NOISE, World
+from validator.actions.auditor import audit_round
+from validator.actions.contributor import claim, contribute, latest_evidence, look_up
+from validator.audit.case import open_case
+from validator.content import Cid, LocalStore
+from validator.journal import ProtectionError
+from validator.journal.protection import Slot
+from validator.rounds.lifecycle import Phase
+from validator.rounds.types import Status
+from validator.stages.round import tick
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path, validators=3, capacity=2)
+    yield made
+    made.close()
+
+
+def test_round__three_validators__finalise_on_equal_bits_and_an_audit_agrees(world: World):
+    honest, noise = world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: world.is_final(1))
+    state = world.round(1)
+    assert len({digest for digest, _, _ in state.attestations.values()}) == 1
+    assert len(state.attestations) == 3
+    evidence = latest_evidence(world.facts(), world.wallet.store)
+    assert [Status(line.status) for line in evidence.contributions] == [Status.PAID, Status.BELOW_NOISE]
+    world.add_home("auditor")
+    keys = world.keys["auditor"]
+    from validator.actions.steward import grant
+
+    grant(world.wallet, world.steward, keys.address, keys.hpke_key, [1])
+    world.chain.mine(3)
+    verdict = audit_round(world.wallet, world.home("auditor"), 1, 4)
+    assert verdict.match, verdict.to_dict()
+    assert verdict.signatures == 3
+    assert look_up(world.wallet, honest.id).line.paid > 0
+    assert look_up(world.wallet, noise.id).line.paid == 0
+
+
+def test_round__claimed__pays_the_contributor_whoever_sends_it(world: World):
+    contributor = world.contributor()
+    contribute(contributor, world.payload())
+    world.contribute(NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: world.is_final(1))
+    token = world.wallet.token(world.wallet.deployment.reward_token)
+    amount, _ = claim(world.wallet, contributor.signer.address)
+    assert token.balance_of(contributor.signer.address) == amount > 0
+
+
+def test_round__one_validator_silent__stalls_is_retried_and_ends_with_its_return(world: World):
+    world.contribute(CLEAN, NOISE)
+    two = [world.node(name) for name in world.names[:2]]
+    world.play(two, lambda: len(world.round(1).reports) == 2)
+    world.chain.advance(2_000)
+    world.play(two, lambda: world.round(1).attempt == 2)
+    world.play([*two, world.node(world.names[2])], lambda: world.is_final(1))
+    assert world.round(1).final["attempt"] == 2
+
+
+def test_round__envelope_missing_for_all__is_unavailable_and_the_other_is_paid(world: World):
+    gone, there = world.contribute(CLEAN, CLEAN)
+    store = LocalStore(world.folder / "store")
+    cid = Cid.parse(gone.cid)
+    store.unpin(cid)
+    store._path(cid).unlink()
+    nodes = [world.node(name) for name in world.names]
+    for node in nodes:
+        node.clock = _quick_clock()
+    world.play(nodes, lambda: world.is_final(1))
+    assert look_up(world.wallet, gone.id).line.status == Status.UNAVAILABLE
+    assert look_up(world.wallet, there.id).line.status == Status.PAID
+
+
+def test_round__journal_lost_after_the_commit__answer_comes_back_from_the_chain(world: World):
+    world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: len(world.round(1).commits) == 3)
+    nodes[0].journal.close()
+    nodes[0].identity.protection.close()
+    for file in (world.folder / world.names[0]).glob("journal.sqlite*"):
+        file.unlink()
+    nodes[0] = world.node(world.names[0])
+    world.play(nodes, lambda: world.is_final(1))
+    assert len(world.round(1).attestations) == 3
+
+
+def test_tick__signing_history_emptied_while_the_chain_shows_attestations__signs_nothing(world: World):
+    world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: world.is_final(1))
+    nodes[0].identity.protection.close()
+    history = world.folder / world.names[0] / "protection.sqlite"
+    history.unlink()
+    from validator.journal import SigningProtection
+
+    SigningProtection(history, create=True).close()
+    reopened = world.node(world.names[0])
+    with pytest.raises(ProtectionError, match="import"):
+        tick(reopened)
+
+
+def test_tick__other_content_was_signed_before__refuses_and_never_attests(world: World):
+    world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    identity = nodes[0].identity
+    slot = Slot(world.wallet.deployment.chain_id, world.wallet.deployment.rounds, identity.operator, 1, 1)
+    identity.protection.register(slot, b"x" * 32)
+    world.play(nodes, lambda: len(world.round(1).commits) == 2)
+    for _ in range(5):
+        tick(nodes[0])
+    assert nodes[0].identity.operator.lower() not in world.round(1).commits
+
+
+def test_dry_run__scores_and_sends_nothing(world: World):
+    world.contribute(CLEAN, NOISE)
+    watcher = world.node(world.names[0], dry_run=True)
+    nodes = [world.node(name) for name in world.names[1:]]
+    world.play([watcher, *nodes], lambda: len(world.round(1).reports) == 2)
+    assert world.round(1).phase(watcher.finalised_time()) is Phase.REPORTING
+    assert watcher.identity is None
+
+
+def test_audit__bundle_tampered__names_the_first_difference(world: World):
+    import msgspec
+
+    from validator.audit.verdict import first_difference
+
+    world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: world.is_final(1))
+    case = open_case(world.w3, world.wallet.deployment, world.wallet.store, world.facts(), 1)
+    lines = list(case.evidence.contributions)
+    lines[1] = msgspec.structs.replace(lines[1], raw=lines[1].raw + 1)
+    tampered = msgspec.structs.replace(case.evidence, contributions=lines)
+    difference = first_difference(case.evidence, tampered)
+    assert (difference.contribution, difference.field) == (lines[1].id, "raw")
+
+
+def _quick_clock():
+    """A clock on which every look is a minute later, so that retries are due at once."""
+    now = iter(range(1_700_000_000, 1_800_000_000, 60))
+    return lambda: float(next(now))

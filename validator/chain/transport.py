@@ -1,0 +1,118 @@
+"""One HTTP POST with a deadline on the whole of it and a limit on the answer, whatever the other side does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+RESPONSE_LIMIT = 32 * 1024 * 1024
+_CHUNK = 64 * 1024
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+
+
+class TransportFault(Exception):
+    """No answer in time, or none at all. The message names no address: it may hold a secret."""
+
+
+class TooLarge(TransportFault):
+    """The answer is beyond RESPONSE_LIMIT."""
+
+
+class _HangUp:
+    """Cuts a connection whose headers do not end in time: a timeout of a socket only bounds each single read."""
+
+    sock: Any
+    timeout: Any
+
+    def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's response
+        timer = threading.Timer(float(self.timeout), self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        with suppress(OSError, AttributeError):  # it has just ended by itself
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(_HangUp, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_HangUp, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class Transport:
+    """Posts JSON. Keeps connections alive; follows no redirect, uses no proxy and unpacks no compressed answer.
+
+    ``timeout`` is in seconds, for connecting and answering together. Safe to use from several threads.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._http = urllib3.PoolManager(maxsize=8, retries=False)
+        self._http.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to ``body``. TransportFault says what went wrong, TooLarge is one of them."""
+        deadline = time.monotonic() + self.timeout
+        try:
+            response = self._http.request(
+                "POST",
+                url,
+                body=body,
+                headers=_HEADERS,
+                timeout=urllib3.Timeout(total=self.timeout),
+                preload_content=False,
+                redirect=False,
+            )
+            try:
+                return response.status, self._read(response, deadline)
+            except BaseException:
+                # What is left of the answer must not be taken for the next one's.
+                response.close()
+                raise
+            finally:
+                response.release_conn()
+        except (HTTPError, OSError, ValueError) as error:
+            raise TransportFault(f"no answer within {self.timeout:g} s ({_cause(error)})") from error
+
+    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        # read1 returns what has arrived; read would wait for a whole chunk, drip by drip.
+        while chunk := response.read1(_CHUNK, decode_content=False):
+            size += len(chunk)
+            if size > RESPONSE_LIMIT:
+                raise TooLarge(f"the answer is larger than {RESPONSE_LIMIT} bytes")
+            if time.monotonic() > deadline:
+                raise TransportFault(f"the answer took longer than {self.timeout:g} s")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _cause(error: BaseException) -> str:
+    """What failed, without the address that urllib3 puts into its messages."""
+    name = type(getattr(error, "reason", None) or error).__name__
+    known = {"NewConnectionError": "connection refused", "NameResolutionError": "unknown host"}
+    return known.get(name, name)

@@ -1,0 +1,225 @@
+"""What the server knows: the chain's finalised events, and the documents that they name. The only file here that reads.
+
+The chain is asked for news at most once a second, whoever asks; a failure is remembered just as long, so a dead
+endpoint is not waited for by every request in turn. Documents are named by their digest and cannot change, so they are
+kept; the last few suffice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+from validator.actions.connect import View
+from validator.chain.follower import Checkpoint
+from validator.chain.rpc import understood
+from validator.chain.types import Event, Parameters
+from validator.content import Cid, root
+from validator.errors import ValidatorError
+from validator.manifest import Manifest
+from validator.rounds.evidence import Evidence
+from validator.rounds.lifecycle import Fact
+from validator.rounds.merkle import Tree
+from validator.stages.discover import to_row
+from validator.stages.documents import load_manifest, read_evidence
+from validator.stages.node import to_fact
+from validator.web.ledger import Ledger
+
+FRESH_SECONDS = 1.0
+CATCH_UP_SECONDS = 5.0
+KEPT_BUNDLES = 8
+KEPT_ANSWERS = 4096
+FAULT_SECONDS = 20.0
+SYMBOL_LETTERS = 12
+
+T = TypeVar("T")
+
+
+class NotReadYet(ValidatorError):
+    """A long chain is still being read for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The finalised chain at one moment: events up to `block`, whose timestamp is `time` (Unix seconds)."""
+
+    ledger: Ledger
+    block: int
+    time: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An evidence bundle with what is derived from it; the trees are built when first asked for."""
+
+    evidence: Evidence
+
+    @cached_property
+    def cid(self) -> Cid:
+        """The bundle's CID."""
+        return root(self.evidence.to_bytes())
+
+    @cached_property
+    def scores(self) -> Tree:
+        """Tree over the scores, in order of id."""
+        return self.evidence.scores_tree()
+
+    @cached_property
+    def earnings(self) -> Tree:
+        """Tree over lifetime earnings, in order of address."""
+        return self.evidence.earnings_tree()
+
+    @cached_property
+    def account_index(self) -> Mapping[str, int]:
+        """Where an account stands in the list of earnings."""
+        return {account: index for index, (account, _) in enumerate(self.evidence.earnings)}
+
+    @cached_property
+    def ranks(self) -> Mapping[int, int]:
+        """Place of each scored contribution, 1 for the highest score."""
+        scored = [line for line in self.evidence.contributions if line.records]
+        ordered = sorted(scored, key=lambda line: (-line.raw, line.id))
+        return {line.id: place for place, line in enumerate(ordered, start=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """A token for people: its symbol as its contract says (hostile until escaped), and its decimals."""
+
+    symbol: str
+    decimals: int
+
+
+class Source:
+    """Reads for the explorer. Safe to share between threads."""
+
+    def __init__(self, view: View, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` in seconds, monotonic."""
+        self.view = view
+        self._clock = clock
+        self._follower = view.follower()
+        self._ledger = Ledger()
+        self._checkpoint: Checkpoint | None = None
+        self._lock = threading.Lock()
+        self._asked = float("-inf")
+        self._known: Known | None = None
+        self._fault: ValidatorError | None = None
+        self._documents: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
+        self._missing: dict[tuple[str, bytes], tuple[float, ValidatorError]] = {}
+        self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._momentary: dict[Hashable, Any] = {}
+
+    def known(self) -> Known:
+        """The finalised chain, at most FRESH_SECONDS old. Raises RpcFault, or NotReadYet."""
+        with self._lock:
+            if self._clock() - self._asked >= FRESH_SECONDS:
+                self._refresh()
+                self._asked = self._clock()
+            if self._fault is not None:
+                raise self._fault
+            assert self._known is not None
+            return self._known
+
+    def bundle(self, digest: bytes) -> Bundle:
+        """The evidence bundle that an attestation names. Raises ContentError or EvidenceError."""
+        return self._document("evidence", digest, lambda: Bundle(read_evidence(self.view.store, digest)))
+
+    def manifest(self, digest: bytes) -> Manifest:
+        """The manifest that the chain names. Raises ContentError or ManifestError."""
+        return self._document("manifest", digest, lambda: load_manifest(self.view.store, digest))
+
+    def parameters(self, number: int) -> Parameters:
+        """The parameters that a round latched when it opened."""
+        return self.answer(("parameters", number), lambda: self.view.contracts.rounds.parameters_of(number))
+
+    def opened_at(self, number: int) -> int:
+        """When a round opened, Unix seconds."""
+        return self.answer(("opened", number), lambda: self.view.contracts.rounds.round_info(number).opened_at)
+
+    def money(self, address: str) -> Money:
+        """Symbol and decimals of the token at `address`."""
+
+        def ask() -> Money:
+            token = self.view.token(address)
+            return Money(token.symbol()[:SYMBOL_LETTERS], min(token.decimals(), 77))
+
+        return self.answer(("money", address), ask)
+
+    def answer(self, key: Hashable, ask: Callable[[], T], keep: Callable[[T], bool] = lambda _: True) -> T:
+        """An answer that stays true once `keep` holds for it, asked for once."""
+        if key not in self._answers:
+            found = ask()
+            if not keep(found):
+                return found
+            self._answers[key] = found
+            if len(self._answers) > KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+            return found
+        return cast(T, self._answers[key])
+
+    def momentary(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """An answer that holds until the chain is next asked for news."""
+        momentary = self._momentary
+        if key not in momentary:
+            momentary[key] = ask()
+        return cast(T, momentary[key])
+
+    def _refresh(self) -> None:
+        try:
+            self._known, self._fault = self._catch_up(), None
+        except ValidatorError as fault:
+            self._fault = fault
+        self._momentary = {}
+
+    def _catch_up(self) -> Known:
+        deadline = self._clock() + CATCH_UP_SECONDS
+        while True:
+            batch = self._follower.scan(self._checkpoint)
+            if batch.rollback_to is not None:
+                self._start_over()
+                continue
+            self._ledger.take(_facts(batch.events))
+            self._checkpoint = batch.checkpoint
+            if batch.checkpoint is None:
+                raise NotReadYet("the chain has no final block of this DAO yet; try again in a moment")
+            if batch.caught_up:
+                return Known(self._ledger, batch.checkpoint.number, self._timestamp(batch.checkpoint.number))
+            if self._clock() > deadline:
+                raise NotReadYet(f"block {batch.checkpoint.number} of {batch.finalised} is read; try again in a moment")
+
+    def _start_over(self) -> None:
+        """After a reorganisation below finality: nothing that was read from the chain still counts."""
+        self._ledger, self._checkpoint, self._answers = Ledger(), None, OrderedDict()
+
+    def _timestamp(self, block: int) -> int:
+        if self._known is not None and self._known.block == block:
+            return self._known.time
+        with understood(f"block {block}"):
+            return int(self.view.w3.eth.get_block(block)["timestamp"])
+
+    def _document(self, kind: str, digest: bytes, load: Callable[[], T]) -> T:
+        key = (kind, digest)
+        held = self._documents.get(key)
+        if held is None:
+            when, fault = self._missing.get(key, (float("-inf"), None))
+            if fault is not None and self._clock() - when < FAULT_SECONDS:
+                raise fault
+            try:
+                held = load()
+            except ValidatorError as refused:
+                self._missing[key] = (self._clock(), refused)
+                raise
+            self._missing.pop(key, None)
+            self._documents[key] = held
+            if len(self._documents) > KEPT_BUNDLES:
+                self._documents.popitem(last=False)
+        return cast(T, held)
+
+
+def _facts(events: tuple[Event, ...]) -> list[Fact]:
+    return [to_fact(to_row(event)) for event in events]
