@@ -171,7 +171,8 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
         require(digest != 0, ZeroDigest());
         require(codec <= LAST_CODEC, UnknownCodec(codec));
         uint32 latest = dao.keyEpoch();
-        require(keyEpoch != 0 && (keyEpoch == latest || keyEpoch + 1 == latest), StaleKeyEpoch(keyEpoch, latest));
+        bool current = keyEpoch != 0 && keyEpoch <= latest && latest - keyEpoch <= 1;
+        require(current, StaleKeyEpoch(keyEpoch, latest));
 
         (uint64 round, uint64 fullAt, uint128 deposit) = rounds.submissionTerms();
         require(round != 0, NoOpenRound());

@@ -33,6 +33,7 @@ FUNCTIONS = [
     and (wrapper.NAME, entry["name"]) not in NOT_WRAPPED
     and not (entry["name"] in EVERYWHERE and wrapper is not ScoringRounds)
     and entry["name"] != "eip712Domain"
+    and not entry["name"].isupper()  # constants
 ]
 
 

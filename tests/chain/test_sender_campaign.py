@@ -97,7 +97,8 @@ class World:
             self.send(index)
         for _ in range(20):
             self.clock.now += QUICK.bump_seconds
-            self.sender.resume()
+            if not self.sender.resume():
+                return
             self.chain.mine(2)
 
 

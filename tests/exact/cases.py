@@ -15,7 +15,7 @@ from validator.exact.random import Stream
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`run` maps float tensors of `shapes` to one; `rowwise` when row i of the result depends on row i of the first only."""
+    """`run` maps float tensors of `shapes` to one; `rowwise`: row i of it depends on row i of the first input only."""
 
     name: str
     run: Callable[..., Tensor]

@@ -47,7 +47,9 @@ def _snapped(values: list[Fraction], bits: int) -> list[Fraction]:
 
 @settings(max_examples=150, deadline=None)
 @given(_pair(singles))
-def test_product__any_float32_matrices__is_the_integer_product(pair: tuple[list[list[float]], list[list[float]]]) -> None:
+def test_product__any_float32_matrices__is_the_integer_product(
+    pair: tuple[list[list[float]], list[list[float]]],
+) -> None:
     a, b = (torch.tensor(values, dtype=torch.float32) for values in pair)
     bits = operand_bits(a.shape[1])
     rows = [_snapped([Fraction(v) for v in row], bits) for row in a.tolist()]

@@ -95,7 +95,7 @@ class Transport:
             finally:
                 response.release_conn()
         except (HTTPError, OSError, ValueError) as error:
-            raise TransportFault(f"no answer within {self.timeout:g} s ({_cause(error)})") from error
+            raise TransportFault(_cause(error) or f"no answer within {self.timeout:g} s") from error
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
         chunks: list[bytes] = []
@@ -111,8 +111,10 @@ class Transport:
         return b"".join(chunks)
 
 
-def _cause(error: BaseException) -> str:
-    """What failed, without the address that urllib3 puts into its messages."""
+def _cause(error: BaseException) -> str | None:
+    """What failed, without the address that urllib3 puts into its messages; None for a want of time."""
     name = type(getattr(error, "reason", None) or error).__name__
+    if "Timeout" in name:
+        return None
     known = {"NewConnectionError": "connection refused", "NameResolutionError": "unknown host"}
-    return known.get(name, name)
+    return known.get(name, f"the connection failed ({name})")

@@ -68,16 +68,3 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
     Console().print(grid)
-
-
-def units(amount: int, decimals: int = 18) -> str:
-    """Base units as a decimal number with at most four places, rounded down."""
-    whole, rest = divmod(amount, 10**decimals)
-    places = f"{rest:0{decimals}d}"[:4].rstrip("0")
-    return f"{whole:,}{'.' + places if places else ''}"
-
-
-def points(score: int) -> str:
-    """A score in units of 1e-9 of the objective, as thousandths with two places."""
-    sign, thousandths = ("-", -score) if score < 0 else ("", score)
-    return f"{sign}{thousandths / 1e6:.2f}"

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, points, settings_for, units
+from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.words import points, units
 
 
 def register(app: typer.Typer) -> None:

@@ -116,7 +116,7 @@ class Crowd:
         return Offer(kind, "records the DAO has trained on", self._copies())
 
     def _size(self) -> int:
-        return int(self._rng.integers(16, 41))
+        return int(self._rng.integers(20, 41))
 
     def _fresh(self, eligible: npt.NDArray[np.bool_]) -> Labelled:
         chosen = np.flatnonzero(eligible)[: self._size()]

@@ -74,7 +74,7 @@ floor = 0
 contribution_cap = 1000000000
 
 [rewards]
-full_pool_score = 50000000
+full_pool_score = 40000000
 contributor_cap_bps = 5000
 """
 

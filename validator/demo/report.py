@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from validator.cli.common import points, units
 from validator.demo.play import Played
 from validator.rounds.types import Status
+from validator.words import points, units
 
 _COLOURS = {Status.PAID: "green", Status.BELOW_NOISE: "yellow"}
 _WIDTH = 24

@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from validator.exact.errors import UnsupportedOp
 from validator.exact.scaling import ceil_log2, slice_count, slices
 
 BLOCK = 1024
@@ -34,8 +35,10 @@ def operand_bits(k: int) -> int:
 def product(a: Tensor, b: Tensor, op: str) -> Tensor:
     """A @ B in float64, not yet rounded to the working dtype: a (m, k), b (k, n), or both with one leading dimension.
 
-    The sign of a zero depends on the BLAS: pass the result through `settle`. Raises NonFinite naming `op`.
+    The sign of a zero depends on the BLAS: pass the result through `settle`. Raises NonFinite and UnsupportedOp.
     """
+    if a.dtype != b.dtype:
+        raise UnsupportedOp(op, f"operands of {a.dtype} and {b.dtype} are mixed; convert one")
     k = a.shape[-1]
     if a.numel() == 0 or b.numel() == 0:
         return torch.zeros(*a.shape[:-1], b.shape[-1], dtype=torch.float64, device=a.device)
@@ -52,12 +55,13 @@ def product(a: Tensor, b: Tensor, op: str) -> Tensor:
 
 
 def _blocks(a: Tensor, b: Tensor) -> Tensor:
+    multiply = torch.mm if a.dim() == 2 else torch.bmm
     k = a.shape[-1]
     if k <= BLOCK:
-        return torch.matmul(a, b)
-    total = torch.matmul(a[..., :BLOCK], b[..., :BLOCK, :])
+        return multiply(a, b)
+    total = multiply(a[..., :BLOCK], b[..., :BLOCK, :])
     for start in range(BLOCK, k, BLOCK):
-        total.add_(torch.matmul(a[..., start : start + BLOCK], b[..., start : start + BLOCK, :]))
+        total.add_(multiply(a[..., start : start + BLOCK], b[..., start : start + BLOCK, :]))
     return total
 
 

@@ -44,19 +44,20 @@ class Snapshot:
 class Ledger:
     """Finalised events up to one block.
 
-    `facts`: all but submissions. `submitted[i]` has id i + 1. `recorded`: ids whose leaf stands on chain. `claims`:
-    units ever claimed, by account. `manifests`: digests by version, from 1.
+    `facts`: all but submissions. `submitted[i]` has id i + 1, and was submitted while round `submitted_in[i]` was open.
+    `at_close`: the validator set in the snapshot of a round.
+    `manifests`: digests in order of version, from 1. `recorded`: ids whose score was put on chain one by one.
     """
 
     facts: list[Fact] = field(default_factory=list)
     rounds: dict[int, RoundState] = field(default_factory=dict)
     submitted: list[Submission] = field(default_factory=list)
+    submitted_in: list[int] = field(default_factory=list)
     by_contributor: dict[str, list[int]] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     at_close: dict[int, Snapshot] = field(default_factory=dict)
     manifests: list[bytes] = field(default_factory=list)
     recorded: set[int] = field(default_factory=set)
-    admitted: dict[str, bool] = field(default_factory=dict)
 
     def take(self, facts: Iterable[Fact]) -> None:
         """Take up the next facts, in chain order."""
@@ -77,7 +78,7 @@ class Ledger:
             elif fact.name == "ScoreRecorded":
                 self.recorded.add(int(fact.args["id"]))
         if fresh:
-            self.rounds = fold(self.facts)
+            self.rounds = _rounds(self.facts)
 
     def round_of(self, contribution: int) -> RoundState | None:
         """The round that judged or will judge a contribution; None while no round is open. An abandoned round hands its
@@ -120,7 +121,10 @@ class Ledger:
             key_epoch=int(args["keyEpoch"]),
         )
         if item.id != len(self.submitted) + 1:
-            raise LedgerError(f"contribution {item.id} follows on {len(self.submitted)}: start at the DAO's first block")
+            raise LedgerError(
+                f"contribution {item.id} follows on {len(self.submitted)}: scan from the DAO's first block"
+            )
+        self.submitted_in.append(int(args["round"]))
         self.submitted.append(item)
         self.by_contributor.setdefault(item.contributor, []).append(item.id)
 
@@ -133,6 +137,13 @@ class Ledger:
             self.members[operator] = replace(fresh, stake=int(fact.args["stake"]), exit_at=None, withdrawn=False)
         elif member is not None:
             self.members[operator] = _after(member, fact)
+
+
+def _rounds(facts: list[Fact]) -> dict[int, RoundState]:
+    try:
+        return fold(facts)
+    except ValueError as error:
+        raise LedgerError(str(error)) from None
 
 
 def _after(member: Member, fact: Fact) -> Member:

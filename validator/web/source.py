@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
+from eth_abi.exceptions import EncodingError
+
 from validator.actions.connect import View
 from validator.chain.follower import Checkpoint
 from validator.chain.rpc import understood
@@ -22,7 +24,7 @@ from validator.chain.types import Event, Parameters
 from validator.content import Cid, root
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
-from validator.rounds.evidence import Evidence
+from validator.rounds.evidence import Evidence, EvidenceError
 from validator.rounds.lifecycle import Fact
 from validator.rounds.merkle import Tree
 from validator.stages.discover import to_row
@@ -32,7 +34,7 @@ from validator.web.ledger import Ledger
 
 FRESH_SECONDS = 1.0
 CATCH_UP_SECONDS = 5.0
-KEPT_BUNDLES = 8
+KEPT_DOCUMENTS = 24
 KEPT_ANSWERS = 4096
 FAULT_SECONDS = 20.0
 SYMBOL_LETTERS = 12
@@ -55,24 +57,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An evidence bundle with what is derived from it; the trees are built when first asked for."""
+    """An evidence bundle with what is derived from it. `scores` is in order of id, `earnings` in order of address."""
 
     evidence: Evidence
-
-    @cached_property
-    def cid(self) -> Cid:
-        """The bundle's CID."""
-        return root(self.evidence.to_bytes())
-
-    @cached_property
-    def scores(self) -> Tree:
-        """Tree over the scores, in order of id."""
-        return self.evidence.scores_tree()
-
-    @cached_property
-    def earnings(self) -> Tree:
-        """Tree over lifetime earnings, in order of address."""
-        return self.evidence.earnings_tree()
+    cid: Cid
+    scores: Tree
+    earnings: Tree
 
     @cached_property
     def account_index(self) -> Mapping[str, int]:
@@ -121,13 +111,13 @@ class Source:
                 self._refresh()
                 self._asked = self._clock()
             if self._fault is not None:
-                raise self._fault
+                raise self._fault.with_traceback(None)  # else each raise would lengthen it
             assert self._known is not None
             return self._known
 
     def bundle(self, digest: bytes) -> Bundle:
         """The evidence bundle that an attestation names. Raises ContentError or EvidenceError."""
-        return self._document("evidence", digest, lambda: Bundle(read_evidence(self.view.store, digest)))
+        return self._document("evidence", digest, lambda: _open_bundle(self.view, digest))
 
     def manifest(self, digest: bytes) -> Manifest:
         """The manifest that the chain names. Raises ContentError or ManifestError."""
@@ -208,7 +198,7 @@ class Source:
         if held is None:
             when, fault = self._missing.get(key, (float("-inf"), None))
             if fault is not None and self._clock() - when < FAULT_SECONDS:
-                raise fault
+                raise fault.with_traceback(None)
             try:
                 held = load()
             except ValidatorError as refused:
@@ -216,9 +206,19 @@ class Source:
                 raise
             self._missing.pop(key, None)
             self._documents[key] = held
-            if len(self._documents) > KEPT_BUNDLES:
-                self._documents.popitem(last=False)
+            if len(self._documents) > KEPT_DOCUMENTS:
+                self._documents.popitem(last=False)  # the one read longest ago
         return cast(T, held)
+
+
+def _open_bundle(view: View, digest: bytes) -> Bundle:
+    """Read a bundle and build its trees: what has no leaf is refused here, once, and not by the page that shows it."""
+    evidence = read_evidence(view.store, digest)
+    try:
+        scores, earnings = evidence.scores_tree(), evidence.earnings_tree()
+    except EncodingError as error:
+        raise EvidenceError(f"evidence refused: a value does not fit its leaf: {error}") from None
+    return Bundle(evidence, root(evidence.to_bytes()), scores, earnings)
 
 
 def _facts(events: tuple[Event, ...]) -> list[Fact]:

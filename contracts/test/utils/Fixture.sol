@@ -248,7 +248,8 @@ abstract contract Fixture is Test {
     }
 
     function _toStalled(uint64 round) internal {
-        _skip(rounds.roundInfo(round).attestDeadline + 1 - vm.getBlockTimestamp());
+        uint256 after_ = rounds.roundInfo(round).attestDeadline + 1;
+        if (vm.getBlockTimestamp() < after_) vm.warp(after_);
     }
 
     /// Lets a round stall until it is abandoned.

@@ -91,7 +91,7 @@ class DevChain:
         """Listen and begin to mine; OSError if the port is taken."""
         server = Server(self._port, self._answer)
         self._server, self._port = server, server.server_address[1]
-        self._run(lambda: server.serve_forever(poll_interval=0.1))
+        self._run(lambda: server.serve_forever(poll_interval=0.02))
         if self.block_seconds > 0:
             self._run(self._tick)
         return self
@@ -122,8 +122,8 @@ class DevChain:
         """Mine ``blocks`` blocks now, with what the mempool holds unless ``empty``; returns the last."""
         with self._lock:
             for _ in range(blocks):
-                mined = self._evm.mine(empty=empty)
-        return mined
+                self._evm.mine(empty=empty)
+            return self._evm.head
 
     def advance(self, seconds: float) -> None:
         """Move the chain's clock ahead of the real one by ``seconds`` more, and mine an empty block at the new time."""

@@ -1,0 +1,159 @@
+"""One contribution, and one contributor: scores, reasons, and the proofs that the contracts take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+
+from validator.chain.errors import Reverted
+from validator.chain.types import ScoreLeaf
+from validator.errors import ValidatorError
+from validator.rounds.evidence import Line, score_leaf
+from validator.rounds.lifecycle import RoundState
+from validator.rounds.merkle import EARNING_LEAF, SCORE_LEAF, Tree, leaf_hash, verify
+from validator.rounds.types import Status
+from validator.web.answers.common import Absent, bundle_of, contribution_row, hexed, line_of, part
+from validator.web.answers.why import deposit_words, why
+from validator.web.models import ContributionDetail, ContributorDetail, OnChain, Proof
+from validator.web.source import Bundle, Known, Source
+from validator.web.words import units
+
+CONTRIBUTOR_ROWS = 20
+"""Each row may lie in another round, whose evidence is another document to fetch."""
+SCORE_FIELDS = ("id", "contributor", "status", "payable", "raw", "stderr")
+
+
+def contribution_answer(source: Source, number: int) -> ContributionDetail:
+    """Everything about contribution `number`. Raises Absent; RpcFault if the chain does not answer."""
+    known = source.known()
+    ledger = known.ledger
+    if number > len(ledger.submitted):
+        raise Absent(f"there is no contribution {number}: the latest final one has id {len(ledger.submitted)}")
+    submission = ledger.submitted[number - 1]
+    state = ledger.round_of(number)
+    bundle, fault = bundle_of(source, state) if state is not None else (None, None)
+    line = line_of(bundle, number) if bundle is not None else None
+    return ContributionDetail(
+        **contribution_row(submission, state, bundle).model_dump(),
+        digest=hexed(submission.digest),
+        codec=submission.codec,
+        phase=state.phase(known.time).name.lower() if state is not None else None,
+        deposit=source.parameters(ledger.submitted_in[number - 1]).deposit,
+        deposit_words=deposit_words(Status(line.status) if line is not None else None),
+        scored=len(bundle.ranks) if bundle is not None else None,
+        fault=fault,
+        **_judged(source, known, state, bundle, line),
+    )
+
+
+def contributor_answer(source: Source, address: str, page: int = 1) -> ContributorDetail:
+    """One contributor by address in any case. Raises Absent for an account that never submitted anything."""
+    known = source.known()
+    account = address.lower()
+    ids = known.ledger.by_contributor.get(account)
+    if not ids:
+        raise Absent(f"{account} has no final contribution to this DAO")
+    where, shown = part(ids[::-1], page, CONTRIBUTOR_ROWS)
+    standing = _standing(source, known, account)
+    claimed = source.momentary(("claimed", account), lambda: source.view.contracts.pool.claimed(_checksummed(account)))
+    return ContributorDetail(
+        address=account,
+        earned=standing.earned,
+        claimed=claimed,
+        due=max(0, standing.earned - claimed) if standing.earned is not None else None,
+        fault=standing.fault,
+        proof=standing.proof,
+        page=where,
+        items=[_row(source, known, id_) for id_ in shown],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Lifetime earnings by the tree that the pool pays by, and their proof."""
+
+    earned: int | None
+    proof: Proof | None = None
+    fault: str | None = None
+
+
+def _standing(source: Source, known: Known, account: str) -> Standing:
+    last = known.ledger.last_final()
+    if last is None:
+        return Standing(0)
+    bundle, fault = bundle_of(source, last)
+    if bundle is None:
+        return Standing(None, fault=fault)
+    index = bundle.account_index.get(account)
+    if index is None:
+        return Standing(0)
+    earned = bundle.evidence.earnings[index][1]
+    fields = {"account": account, "cumulative": str(earned)}
+    return Standing(earned, _proof(bundle.earnings, index, leaf_hash(EARNING_LEAF, [account, earned]), fields))
+
+
+def _row(source: Source, known: Known, number: int) -> Any:  # noqa: ANN401 - a Contribution
+    state = known.ledger.round_of(number)
+    bundle, _ = bundle_of(source, state) if state is not None else (None, None)
+    return contribution_row(known.ledger.submitted[number - 1], state, bundle)
+
+
+def _judged(
+    source: Source, known: Known, state: RoundState | None, bundle: Bundle | None, line: Line | None
+) -> dict[str, Any]:
+    if state is None or bundle is None or line is None:
+        return {"why": [], "proof": None, "on_chain": None}
+    values = (line.id, line.contributor, line.status, line.payable, line.raw, line.stderr)
+    index = line.id - bundle.evidence.contributions[0].id
+    fields = {name: str(value) for name, value in zip(SCORE_FIELDS, values, strict=True)}
+    return {
+        "why": _why(source, state, bundle, line),
+        "proof": _proof(bundle.scores, index, score_leaf(line), fields),
+        "on_chain": OnChain(
+            verified=_on_chain(source, state, bundle, line, index), recorded=line.id in known.ledger.recorded
+        ),
+    }
+
+
+def _why(source: Source, state: RoundState, bundle: Bundle, line: Line) -> list[str]:
+    try:
+        manifest = source.manifest(state.manifest)
+    except ValidatorError as fault:
+        return [f"{line.words()}.", f"The manifest that says more could not be had: {fault}."]
+    money = source.money(source.view.deployment.reward_token)
+    return why(line, bundle.evidence, manifest, lambda amount: f"{units(amount, money.decimals)} {money.symbol}")
+
+
+def _on_chain(source: Source, state: RoundState, bundle: Bundle, line: Line, index: int) -> bool:
+    """What the contract says; a yes is for good, anything else is asked again."""
+    leaf = ScoreLeaf(line.id, _checksummed(line.contributor), line.status, line.payable, line.raw, line.stderr)
+    proof = tuple(bundle.scores.proof(index))
+
+    def ask() -> bool:
+        try:
+            return source.view.contracts.rounds.verify_score(state.round, leaf, proof)
+        except Reverted:
+            return False
+
+    return source.answer(("verifyScore", state.round, line.id), ask, keep=bool)
+
+
+def _proof(tree: Tree, index: int, leaf: bytes, fields: dict[str, str]) -> Proof:
+    path = tree.proof(index)
+    return Proof(
+        fields=fields,
+        leaf=hexed(leaf),
+        proof=[hexed(sibling) for sibling in path],
+        root=hexed(tree.root),
+        holds=verify(tree.root, leaf, path),
+    )
+
+
+def _checksummed(address: str) -> str:
+    return str(to_checksum_address(address))
+
+
+LEAF_TYPES = {"score": SCORE_LEAF, "earning": EARNING_LEAF}
+"""ABI types of the leaves, for the pages that show them."""

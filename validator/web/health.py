@@ -1,0 +1,102 @@
+"""Whether a node is well, in the terms of a supervisor: alive (else restart it) and ready (else do not rely on it)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from validator.web.models import Answer
+
+LATE_POLLS, LATE_SECONDS = 10, 30.0
+HUNG_SECONDS = 3600.0
+"""As long as `validator.daemon` lets one tick take before it ends the process."""
+
+
+class Pulse(Protocol):
+    """What the daemon notes about its ticks (`validator.daemon.Health`). Times by the monotonic clock, seconds.
+
+    `ticks` counts those that succeeded, `failures` those that failed since.
+    """
+
+    @property
+    def started(self) -> float: ...
+    @property
+    def ticks(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def in_tick_since(self) -> float | None: ...
+    @property
+    def last_success(self) -> float | None: ...
+    @property
+    def last_error(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """A running node as its health is told: its pulse, its polling interval in seconds, and our clock."""
+
+    pulse: Pulse
+    poll_seconds: float
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def late_after(self) -> float:
+        """Seconds without a successful tick after which an idle node counts as dead."""
+        return LATE_POLLS * self.poll_seconds + LATE_SECONDS
+
+
+class Health(Answer):
+    """The answer of /health and /ready. `reason` is empty when all is well; times in seconds, null where there is
+    nothing to time.
+    """
+
+    ok: bool
+    reason: str
+    ticks: int = 0
+    failures: int = 0
+    last_success_age_seconds: float | None = None
+    in_tick_seconds: float | None = None
+
+
+def alive(vitals: Vitals | None) -> Health:
+    """Whether the process works. A long tick is work (scoring takes its time) until it has taken HUNG_SECONDS; without
+    one, the last success must not be too long ago. A server without a node is alive when it answers.
+    """
+    if vitals is None:
+        return Health(ok=True, reason="")
+    pulse, now = vitals.pulse, vitals.clock()
+    since, last = pulse.in_tick_since, pulse.last_success
+    quiet = now - (last if last is not None else pulse.started)
+    if since is not None:
+        hung = now - since > HUNG_SECONDS
+        return _health(vitals, f"a tick has taken more than {HUNG_SECONDS:g} s" if hung else "")
+    late = quiet > vitals.late_after
+    return _health(vitals, f"no tick has succeeded for {quiet:.0f} s{_last_error(pulse)}" if late else "")
+
+
+def ready(vitals: Vitals) -> Health:
+    """Whether the node does its duty: a tick has succeeded, and none has failed since."""
+    pulse = vitals.pulse
+    if pulse.failures:
+        return _health(vitals, f"{pulse.failures} ticks in a row have failed{_last_error(pulse)}")
+    return _health(vitals, "" if pulse.last_success is not None else "the first tick has not ended yet")
+
+
+def _last_error(pulse: Pulse) -> str:
+    return f": {' '.join(pulse.last_error.split())}" if pulse.last_error else ""
+
+
+def _health(vitals: Vitals, reason: str) -> Health:
+    pulse, now = vitals.pulse, vitals.clock()
+    since, last = pulse.in_tick_since, pulse.last_success
+    return Health(
+        ok=not reason,
+        reason=reason,
+        ticks=pulse.ticks,
+        failures=pulse.failures,
+        last_success_age_seconds=round(now - last, 3) if last is not None else None,
+        in_tick_seconds=round(now - since, 3) if since is not None else None,
+    )
