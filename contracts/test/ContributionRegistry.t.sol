@@ -129,7 +129,9 @@ contract ContributionRegistryTest is Fixture {
     }
 
     function test_submit__roundFull__refusedUntilItCloses() public {
-        for (uint256 i = 0; i < 100; i++) _submit(alice, string(abi.encode(i)));
+        for (uint256 i = 0; i < 100; i++) {
+            _submit(alice, string(abi.encode(i)));
+        }
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.RoundFull.selector, 1));
         vm.prank(bob);
         registry.submit{ value: DEPOSIT }(DIGEST, 0, 1, 1);
@@ -320,12 +322,7 @@ contract ContributionRegistryTest is Fixture {
         return keccak256(abi.encodePacked("\x19\x01", registry.domainSeparator(), structHash));
     }
 
-    function _permission(
-        uint256 key,
-        address contributor,
-        bytes32 digest,
-        uint64 deadline
-    )
+    function _permission(uint256 key, address contributor, bytes32 digest, uint64 deadline)
         internal
         view
         returns (bytes memory)

@@ -161,9 +161,7 @@ contract DataDAOTest is Fixture {
         uint32 attest,
         uint32 attempts,
         uint32 exit
-    )
-        public
-    {
+    ) public {
         Parameters memory p = _parameters();
         p.reportSeconds = uint32(bound(report, 1, type(uint32).max));
         p.commitSeconds = uint32(bound(commit, 1, type(uint32).max));

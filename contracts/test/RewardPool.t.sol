@@ -204,9 +204,13 @@ contract RewardPoolTest is Fixture {
         Attestation memory other = _attestation(round);
         other.evidence = keccak256("other");
         _reportAll(round);
-        for (uint256 i = 0; i < 3; i++) _commit(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
         _commit(other, 3);
-        for (uint256 i = 0; i < 3; i++) _attest(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _attest(a, i);
+        }
         _attest(other, 3);
         rounds.finalise(a);
         _toStalled(round);

@@ -340,13 +340,7 @@ contract ValidatorSetTest is Fixture {
         validators.join(amount, newcomer, HPKE, "");
     }
 
-    function _joinRefused(
-        uint256 amount,
-        address signer,
-        bytes32 key,
-        bytes memory consent,
-        bytes memory refusal
-    )
+    function _joinRefused(uint256 amount, address signer, bytes32 key, bytes memory consent, bytes memory refusal)
         internal
     {
         vm.expectRevert(refusal);

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.chain.support import QUICK, Clock, MemoryLog
@@ -107,8 +107,13 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(ACTIONS, min_size=3, max_size=20))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ACTIONS, min_size=6, max_size=24))
+# The first attempt is mined although a second one was journalled.
+@example([("send", 0), ("crash", 0), ("wait", 0), ("mine", 0)])
+# Seen in a block, and gone from the next one's chain.
+@example([("send", 0), ("mine", 0), ("send", 0), ("reorganise", 0)])
+@example([("send", 0), ("send", 1), ("mine", 0), ("wait", 0), ("reorganise", 0), ("forget", 0), ("send", 2)])
 def test_sender__crashes_losses_and_reorganisations__every_intent_is_done_exactly_once(
     actions: list[tuple[str, int]],
 ) -> None:

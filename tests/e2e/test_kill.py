@@ -1,4 +1,4 @@
-"""A validator process killed with SIGKILL at every stage, restarted, ends in the same attestation and signs no second."""
+"""A validator killed with SIGKILL at every stage and restarted ends in the same attestation and signs no second."""
 
 from __future__ import annotations
 

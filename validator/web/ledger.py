@@ -45,8 +45,8 @@ class Ledger:
     """Finalised events up to one block.
 
     `facts`: all but submissions. `submitted[i]` has id i + 1, and was submitted while round `submitted_in[i]` was open.
-    `at_close`: the validator set in the snapshot of a round.
-    `manifests`: digests in order of version, from 1. `recorded`: ids whose score was put on chain one by one.
+    `at_close`: the validator set in the snapshot of a round. `manifests`: digests in order of version, from 1.
+    `recorded`: ids whose score was put on chain one by one.
     """
 
     facts: list[Fact] = field(default_factory=list)

@@ -84,7 +84,9 @@ contract Handler is Fixture {
 
     function drawSeed() external {
         uint64 round = rounds.currentRound() - 1;
-        if (round != 0 && rounds.phase(round) == Phase.Closed && vm.getBlockNumber() > rounds.roundInfo(round).seedBlock) {
+        if (
+            round != 0 && rounds.phase(round) == Phase.Closed && vm.getBlockNumber() > rounds.roundInfo(round).seedBlock
+        ) {
             rounds.drawSeed(round);
         }
     }
@@ -140,9 +142,15 @@ contract Handler is Fixture {
         this.close();
         _mine(3);
         this.drawSeed();
-        for (uint256 i = 0; i < OPERATORS; i++) this.report(i);
-        for (uint256 i = 0; i < OPERATORS; i++) this.commit(i, seed >> (8 * i));
-        for (uint256 i = 0; i < OPERATORS; i++) if (seed >> (100 + i) & 3 != 0) this.attest(i);
+        for (uint256 i = 0; i < OPERATORS; i++) {
+            this.report(i);
+        }
+        for (uint256 i = 0; i < OPERATORS; i++) {
+            this.commit(i, seed >> (8 * i));
+        }
+        for (uint256 i = 0; i < OPERATORS; i++) {
+            if (seed >> (100 + i) & 3 != 0) this.attest(i);
+        }
         this.finalise(seed);
     }
 
@@ -247,7 +255,9 @@ contract Handler is Fixture {
     /// Every wei is a deposit or a credit.
     function checkDeposits() external view {
         uint256 held = registry.credits(alice) + registry.credits(bob) + registry.credits(owner);
-        for (uint64 id = 1; id <= registry.count(); id++) held += registry.contribution(id).deposit;
+        for (uint64 id = 1; id <= registry.count(); id++) {
+            held += registry.contribution(id).deposit;
+        }
         assertEq(address(registry).balance, held, "balance is what is held");
     }
 
@@ -282,18 +292,26 @@ contract Handler is Fixture {
             if (!_settled(round) && rounds.phase(round) == Phase.Attesting) this.finalise(1);
             if (!_settled(round)) _abandon(round);
         }
-        for (uint256 i = 0; i < OPERATORS; i++) _leave(_operator(i));
+        for (uint256 i = 0; i < OPERATORS; i++) {
+            _leave(_operator(i));
+        }
         assertEq(stakeToken.balanceOf(address(validators)), validators.burned(), "all stake is out");
 
         _skip(8 days);
         for (uint64 r = 1; r <= rounds.currentRound(); r++) {
             RoundInfo memory info = rounds.roundInfo(r);
             uint64 end = r == rounds.currentRound() ? registry.count() + 1 : info.endId;
-            for (uint64 id = info.firstId; id < end; id++) rounds.reclaimDeposit(r, id);
+            for (uint64 id = info.firstId; id < end; id++) {
+                rounds.reclaimDeposit(r, id);
+            }
             if (info.phase != Phase.Finalised) continue;
-            for (uint256 i = 0; i < OPERATORS; i++) this.claimFee(r, i);
+            for (uint256 i = 0; i < OPERATORS; i++) {
+                this.claimFee(r, i);
+            }
         }
-        for (uint256 i = 0; i < 3; i++) this.withdrawCredit(i);
+        for (uint256 i = 0; i < 3; i++) {
+            this.withdrawCredit(i);
+        }
         assertEq(address(registry).balance, 0, "all deposits are out");
         this.claim(0);
         this.claim(1);

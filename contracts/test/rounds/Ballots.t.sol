@@ -55,7 +55,9 @@ contract BallotsTest is Fixture {
 
     function testFuzz_reportAvailability__anyCountAndLastByte__oneFormOnly(uint256 count, uint8 last) public {
         count = bound(count, 1, 40);
-        for (uint256 i = 0; i < count; i++) _submit(alice, string(abi.encode(i)));
+        for (uint256 i = 0; i < count; i++) {
+            _submit(alice, string(abi.encode(i)));
+        }
         uint64 round = _close();
         _draw(round);
         bytes memory bitmap = new bytes((count + 7) / 8);
@@ -195,7 +197,9 @@ contract BallotsTest is Fixture {
         Attestation memory good = _attestation(round);
         _reportAll(round);
         Attestation[5] memory bad;
-        for (uint256 i = 0; i < 5; i++) bad[i] = _attestation(round);
+        for (uint256 i = 0; i < 5; i++) {
+            bad[i] = _attestation(round);
+        }
         bad[0].attempt = 2;
         bad[1].manifest = keccak256("other");
         bad[2].seed = keccak256("other");
@@ -208,7 +212,9 @@ contract BallotsTest is Fixture {
             abi.encodeWithSelector(IScoringRounds.PoolExceeded.selector, BUDGET + 1, BUDGET),
             abi.encodeWithSelector(IScoringRounds.WrongEarnedTotal.selector, 100 ether + 1, 100 ether)
         ];
-        for (uint256 i = 0; i < 3; i++) _commit(bad[i + 2], i);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(bad[i + 2], i);
+        }
         _commit(good, 3);
 
         for (uint256 i = 0; i < 5; i++) {
@@ -221,8 +227,7 @@ contract BallotsTest is Fixture {
 
     function test_attest__notWhatWasCommitted__refused() public {
         (uint64 round, Attestation memory a) = _committed();
-        bytes memory refusal =
-            abi.encodeWithSelector(IScoringRounds.CommitMismatch.selector, round, 1, _operator(0));
+        bytes memory refusal = abi.encodeWithSelector(IScoringRounds.CommitMismatch.selector, round, 1, _operator(0));
         bytes memory signature = _sign(a, 0);
         vm.expectRevert(refusal);
         rounds.attest(a, keccak256("other salt"), _operator(0), signature);
@@ -237,7 +242,9 @@ contract BallotsTest is Fixture {
         uint64 round = _begin();
         Attestation memory a = _attestation(round);
         _reportAll(round);
-        for (uint256 i = 0; i < 3; i++) _commit(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
         vm.warp(rounds.roundInfo(round).commitDeadline + 1);
         bytes memory signature = _sign(a, 3);
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.CommitMismatch.selector, round, 1, _operator(3)));
@@ -256,9 +263,7 @@ contract BallotsTest is Fixture {
         (, Attestation memory a) = _committed();
         address signer = vm.addr(_signerKey(0));
         bytes memory signature = _sign(a, 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(IScoringRounds.WrongSigner.selector, vm.addr(_signerKey(1)), signer)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IScoringRounds.WrongSigner.selector, vm.addr(_signerKey(1)), signer));
         rounds.attest(a, SALT, _operator(0), signature);
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.WrongSigner.selector, address(0), signer));
         rounds.attest(a, SALT, _operator(0), "short");
@@ -266,7 +271,9 @@ contract BallotsTest is Fixture {
 
     function test_attest__afterQuorumAndFinalisation__takenUntilTheDeadline() public {
         (uint64 round, Attestation memory a) = _committed();
-        for (uint256 i = 0; i < 3; i++) _attest(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _attest(a, i);
+        }
         rounds.finalise(a);
         vm.warp(rounds.roundInfo(round).attestDeadline);
         _attest(a, 3);
@@ -281,9 +288,13 @@ contract BallotsTest is Fixture {
         Attestation memory other = _attestation(round);
         other.evidence = keccak256("other");
         _reportAll(round);
-        for (uint256 i = 0; i < 3; i++) _commit(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
         _commit(other, 3);
-        for (uint256 i = 0; i < 3; i++) _attest(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _attest(a, i);
+        }
         rounds.finalise(a);
         _attest(other, 3);
         assertEq(rounds.roundInfo(round).digest, rounds.attestationDigest(a), "final once");
@@ -305,7 +316,9 @@ contract BallotsTest is Fixture {
 
     function test_finalise__quorum__publishedOnce() public {
         (uint64 round, Attestation memory a) = _committed();
-        for (uint256 i = 0; i < 3; i++) _attest(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _attest(a, i);
+        }
         bytes32 digest = rounds.attestationDigest(a);
         vm.expectEmit(address(rounds));
         emit IScoringRounds.RoundFinalised(round, 1, digest, a);
@@ -328,14 +341,16 @@ contract BallotsTest is Fixture {
         _deployWith(3);
         uint64 round = _begin();
         Attestation memory a = _attestation(round);
-        for (uint256 i = 0; i < 3; i++) _report(round, i);
-        for (uint256 i = 0; i < 3; i++) _commit(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _report(round, i);
+        }
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
         _attest(a, 0);
         _attest(a, 1);
         bytes32 digest = rounds.attestationDigest(a);
-        vm.expectRevert(
-            abi.encodeWithSelector(IScoringRounds.NoQuorum.selector, digest, 200 ether, 300 ether)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IScoringRounds.NoQuorum.selector, digest, 200 ether, 300 ether));
         rounds.finalise(a);
         _attest(a, 2);
         rounds.finalise(a);
@@ -379,7 +394,9 @@ contract BallotsTest is Fixture {
         dao.publishManifest(MANIFEST);
         dao.publishKeyEpoch(MANIFEST);
         vm.stopPrank();
-        for (uint256 i = 0; i < count; i++) _join(i, STAKE);
+        for (uint256 i = 0; i < count; i++) {
+            _join(i, STAKE);
+        }
         rewardToken.mint(address(this), FUNDING);
         rewardToken.approve(address(pool), FUNDING);
         pool.fund(FUNDING);

@@ -43,8 +43,7 @@ contract FaultsTest is Fixture {
 
     function test_proveEquivocation__sameAttemptAgain__refused() public {
         _prove(a, b);
-        bytes memory refusal =
-            abi.encodeWithSelector(IScoringRounds.AlreadyProven.selector, round, 1, _operator(0));
+        bytes memory refusal = abi.encodeWithSelector(IScoringRounds.AlreadyProven.selector, round, 1, _operator(0));
         _refused(a, b, refusal);
         _refused(b, a, refusal);
     }
@@ -125,7 +124,9 @@ contract FaultsTest is Fixture {
     function test_chargeUnrevealed__finalisedRound__charged() public {
         _reportAll(round);
         _commitAll(a);
-        for (uint256 i = 0; i < 3; i++) _attest(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _attest(a, i);
+        }
         rounds.finalise(a);
         _chargeRefused(1, 3);
         _toStalled(round);
@@ -164,7 +165,9 @@ contract FaultsTest is Fixture {
 
     function test_chargeUnrevealed__neverCommitted__refused() public {
         _reportAll(round);
-        for (uint256 i = 0; i < 3; i++) _commit(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
         _toStalled(round);
         _chargeRefused(1, 3);
         _chargeRefused(9, 0);
@@ -198,9 +201,7 @@ contract FaultsTest is Fixture {
     }
 
     function _chargeRefused(uint32 attempt, uint256 i) internal {
-        vm.expectRevert(
-            abi.encodeWithSelector(IScoringRounds.NothingToCharge.selector, round, attempt, _operator(i))
-        );
+        vm.expectRevert(abi.encodeWithSelector(IScoringRounds.NothingToCharge.selector, round, attempt, _operator(i)));
         rounds.chargeUnrevealed(round, attempt, _operator(i));
     }
 }

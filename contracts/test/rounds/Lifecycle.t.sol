@@ -89,14 +89,14 @@ contract LifecycleTest is Fixture {
         rounds.close();
         _submit(alice, "a");
         _skip(1 hours - 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(IScoringRounds.StillOpen.selector, 1, vm.getBlockTimestamp() + 1)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IScoringRounds.StillOpen.selector, 1, vm.getBlockTimestamp() + 1));
         rounds.close();
     }
 
     function test_close__full__atOnce() public {
-        for (uint256 i = 0; i < 100; i++) _submit(alice, string(abi.encode(i)));
+        for (uint256 i = 0; i < 100; i++) {
+            _submit(alice, string(abi.encode(i)));
+        }
         rounds.close();
         assertEq(rounds.roundInfo(1).endId, 101, "all");
     }
@@ -159,7 +159,7 @@ contract LifecycleTest is Fixture {
         RoundInfo memory info = rounds.roundInfo(round);
         assertEq(info.reportDeadline, vm.getBlockTimestamp() + 10 minutes, "old phases");
         assertEq(info.manifest, MANIFEST, "old manifest");
-        (, , uint128 deposit) = rounds.submissionTerms();
+        (,, uint128 deposit) = rounds.submissionTerms();
         assertEq(deposit, 1 ether, "new deposit in the open round");
         assertEq(rounds.roundInfo(2).manifest, keccak256("manifest 2"), "new manifest in the open round");
         assertEq(rounds.parametersOf(1).reportSeconds, 10 minutes, "parameters of round 1");
@@ -177,9 +177,7 @@ contract LifecycleTest is Fixture {
         bytes32 seed = keccak256(abi.encode(block.chainid, address(rounds), round, MANIFEST, beacon));
         uint64 start = uint64(vm.getBlockTimestamp());
         vm.expectEmit(address(rounds));
-        emit IScoringRounds.SeedDrawn(
-            round, seed, beacon, start + 10 minutes, start + 30 minutes, start + 60 minutes
-        );
+        emit IScoringRounds.SeedDrawn(round, seed, beacon, start + 10 minutes, start + 30 minutes, start + 60 minutes);
         rounds.drawSeed(round);
 
         RoundInfo memory info = rounds.roundInfo(round);
@@ -236,13 +234,17 @@ contract LifecycleTest is Fixture {
     function test_phase__byTheClock__deadlinesAreTheLastSecond() public {
         uint64 round = _begin();
         Attestation memory a = _attestation(round);
-        for (uint256 i = 0; i < 3; i++) _report(round, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _report(round, i);
+        }
         RoundInfo memory info = rounds.roundInfo(round);
         vm.warp(info.reportDeadline);
         assertTrue(rounds.phase(round) == Phase.Reporting, "at the report deadline");
         vm.warp(info.reportDeadline + 1);
         assertTrue(rounds.phase(round) == Phase.Committing, "after it");
-        for (uint256 i = 0; i < 3; i++) _commit(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
         vm.warp(info.commitDeadline);
         assertTrue(rounds.phase(round) == Phase.Committing, "at the commit deadline");
         vm.warp(info.commitDeadline + 1);
@@ -282,8 +284,12 @@ contract LifecycleTest is Fixture {
         Attestation memory b = _attestation(round);
         b.evidence = keccak256("other");
         _reportAll(round);
-        for (uint256 i = 0; i < VALIDATORS; i++) _commit(i < 2 ? a : b, i);
-        for (uint256 i = 0; i < VALIDATORS; i++) _attest(i < 2 ? a : b, i);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            _commit(i < 2 ? a : b, i);
+        }
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            _attest(i < 2 ? a : b, i);
+        }
         assertTrue(rounds.phase(round) == Phase.Stalled, "nothing to wait for");
 
         rounds.retry(round);
@@ -316,17 +322,19 @@ contract LifecycleTest is Fixture {
         Attestation memory b = _attestation(round);
         b.evidence = keccak256("other");
         _reportAll(round);
-        for (uint256 i = 0; i < 4; i++) _commit(mask & (1 << i) != 0 ? a : b, i);
-        for (uint256 i = 0; i < 4; i++) _attest(mask & (1 << i) != 0 ? a : b, i);
+        for (uint256 i = 0; i < 4; i++) {
+            _commit(mask & (1 << i) != 0 ? a : b, i);
+        }
+        for (uint256 i = 0; i < 4; i++) {
+            _attest(mask & (1 << i) != 0 ? a : b, i);
+        }
 
         assertEq(rounds.weightOn(rounds.attestationDigest(a)), agreeing, "tally");
         if (agreeing * 3 > total * 2) {
             rounds.finalise(a);
         } else {
             vm.expectRevert(
-                abi.encodeWithSelector(
-                    IScoringRounds.NoQuorum.selector, rounds.attestationDigest(a), agreeing, total
-                )
+                abi.encodeWithSelector(IScoringRounds.NoQuorum.selector, rounds.attestationDigest(a), agreeing, total)
             );
             rounds.finalise(a);
         }
@@ -362,7 +370,9 @@ contract LifecycleTest is Fixture {
         Attestation memory a = _attestation(round);
         _reportAll(round);
         _commitAll(a);
-        for (uint256 i = 0; i < 3; i++) _attest(a, i);
+        for (uint256 i = 0; i < 3; i++) {
+            _attest(a, i);
+        }
         _toStalled(round);
         _skip(365 days);
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.WrongPhase.selector, round, Phase.Attesting));
@@ -402,10 +412,14 @@ contract LifecycleTest is Fixture {
     }
 
     function test_abandon__overfull__closesOverItsShareAndLeavesTheRest() public {
-        for (uint256 i = 0; i < 100; i++) _submit(alice, string(abi.encode(i)));
+        for (uint256 i = 0; i < 100; i++) {
+            _submit(alice, string(abi.encode(i)));
+        }
         rounds.close();
         _draw(1);
-        for (uint256 i = 100; i < 130; i++) _submit(bob, string(abi.encode(i)));
+        for (uint256 i = 100; i < 130; i++) {
+            _submit(bob, string(abi.encode(i)));
+        }
         _abandon(1);
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.RoundFull.selector, 2));
         vm.prank(bob);

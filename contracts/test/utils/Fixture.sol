@@ -48,7 +48,9 @@ abstract contract Fixture is Test {
         dao.publishManifest(MANIFEST);
         dao.publishKeyEpoch(keccak256("epoch 1"));
         vm.stopPrank();
-        for (uint256 i = 0; i < VALIDATORS; i++) _join(i, STAKE);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            _join(i, STAKE);
+        }
 
         rewardToken.mint(address(this), FUNDING);
         rewardToken.approve(address(pool), FUNDING);
@@ -61,7 +63,9 @@ abstract contract Fixture is Test {
     function _deploy(address stake, address reward) internal {
         uint64 nonce = vm.getNonce(address(this));
         address[5] memory foreseen;
-        for (uint256 i = 0; i < 5; i++) foreseen[i] = vm.computeCreateAddress(address(this), nonce + i);
+        for (uint256 i = 0; i < 5; i++) {
+            foreseen[i] = vm.computeCreateAddress(address(this), nonce + i);
+        }
 
         dao = IDataDAO(_create("DataDAO", abi.encode(owner, _parameters())));
         rounds = IScoringRounds(_create("ScoringRounds", abi.encode(dao, foreseen[2], foreseen[3], foreseen[4])));
@@ -191,20 +195,22 @@ abstract contract Fixture is Test {
         RoundInfo memory info = rounds.roundInfo(round);
         uint256 bits = info.endId - info.firstId;
         bytes memory bitmap = new bytes((bits + 7) / 8);
-        for (uint256 bit = 0; bit < bits; bit++) bitmap[bit / 8] |= bytes1(uint8(2 ** (bit % 8)));
+        for (uint256 bit = 0; bit < bits; bit++) {
+            bitmap[bit / 8] |= bytes1(uint8(2 ** (bit % 8)));
+        }
         vm.prank(_operator(i));
         rounds.reportAvailability(round, bitmap);
     }
 
     function _reportAll(uint64 round) internal {
-        for (uint256 i = 0; i < VALIDATORS; i++) _report(round, i);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            _report(round, i);
+        }
     }
 
     function _commitHash(Attestation memory a, uint256 i) internal view returns (bytes32) {
         bytes32 digest = rounds.attestationDigest(a);
-        return keccak256(
-            abi.encode(block.chainid, address(rounds), a.round, a.attempt, _operator(i), digest, SALT)
-        );
+        return keccak256(abi.encode(block.chainid, address(rounds), a.round, a.attempt, _operator(i), digest, SALT));
     }
 
     function _commit(Attestation memory a, uint256 i) internal {
@@ -214,7 +220,9 @@ abstract contract Fixture is Test {
     }
 
     function _commitAll(Attestation memory a) internal {
-        for (uint256 i = 0; i < VALIDATORS; i++) _commit(a, i);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            _commit(a, i);
+        }
     }
 
     function _sign(Attestation memory a, uint256 i) internal view returns (bytes memory) {
@@ -226,7 +234,9 @@ abstract contract Fixture is Test {
     }
 
     function _attestAll(Attestation memory a) internal {
-        for (uint256 i = 0; i < VALIDATORS; i++) _attest(a, i);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            _attest(a, i);
+        }
     }
 
     /// Reports, commits, attests and finalises with all validators.
@@ -286,14 +296,14 @@ abstract contract Fixture is Test {
 
     /// Alice's contribution is paid, bob's is malformed.
     function _scoreLeaf(uint64 firstId, uint256 i) internal view returns (ScoreLeaf memory) {
-        return i == 0
-            ? ScoreLeaf(firstId, alice, 1, 60 ether, 12_345, 67)
-            : ScoreLeaf(firstId + 1, bob, 6, 0, -5, 1);
+        return i == 0 ? ScoreLeaf(firstId, alice, 1, 60 ether, 12_345, 67) : ScoreLeaf(firstId + 1, bob, 6, 0, -5, 1);
     }
 
     function _scoreLeaves(uint64 firstId) internal view returns (bytes32[] memory leaves) {
         leaves = new bytes32[](2);
-        for (uint256 i = 0; i < 2; i++) leaves[i] = _hash(_scoreLeaf(firstId, i));
+        for (uint256 i = 0; i < 2; i++) {
+            leaves[i] = _hash(_scoreLeaf(firstId, i));
+        }
     }
 
     function _hash(ScoreLeaf memory leaf) internal pure returns (bytes32) {

@@ -19,16 +19,22 @@ library Trees {
         require(place < nodes.length, "Trees: no such leaf");
 
         uint256 depth;
-        for (uint256 i = place; i > 0; i = (i - 1) / 2) depth++;
+        for (uint256 i = place; i > 0; i = (i - 1) / 2) {
+            depth++;
+        }
         path = new bytes32[](depth);
-        for (uint256 step = 0; place > 0; place = (place - 1) / 2) path[step++] = nodes[place % 2 == 1 ? place + 1 : place - 1];
+        for (uint256 step = 0; place > 0; place = (place - 1) / 2) {
+            path[step++] = nodes[place % 2 == 1 ? place + 1 : place - 1];
+        }
     }
 
     function _nodes(bytes32[] memory leaves) private pure returns (bytes32[] memory nodes) {
         uint256 count = leaves.length;
         bytes32[] memory sorted = _sorted(leaves);
         nodes = new bytes32[](2 * count - 1);
-        for (uint256 i = 0; i < count; i++) nodes[nodes.length - 1 - i] = sorted[i];
+        for (uint256 i = 0; i < count; i++) {
+            nodes[nodes.length - 1 - i] = sorted[i];
+        }
         for (uint256 i = count - 1; i > 0; i--) {
             nodes[i - 1] = Hashes.commutativeKeccak256(nodes[2 * i - 1], nodes[2 * i]);
         }
@@ -38,7 +44,9 @@ library Trees {
         sorted = new bytes32[](leaves.length);
         for (uint256 i = 0; i < leaves.length; i++) {
             uint256 j = i;
-            for (; j > 0 && sorted[j - 1] > leaves[i]; j--) sorted[j] = sorted[j - 1];
+            for (; j > 0 && sorted[j - 1] > leaves[i]; j--) {
+                sorted[j] = sorted[j - 1];
+            }
             sorted[j] = leaves[i];
         }
     }

@@ -1,0 +1,123 @@
+"""The application: pages, API, static files, health and metrics, and one way for all of them to fail."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from validator.errors import ValidatorError
+from validator.web.answers.common import Absent
+from validator.web.api import make_api
+from validator.web.health import Health, Vitals, alive, ready
+from validator.web.http import Guard
+from validator.web.metrics import exposition, make_registry
+from validator.web.models import Problem
+from validator.web.pages import Pages, make_pages
+from validator.web.source import Source
+
+log = structlog.get_logger("web")
+
+MACHINE_PATHS = ("/api/", "/health", "/ready", "/metrics")
+STATIC = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
+RETRY_SECONDS = "2"
+
+
+def make_app(source: Source, node: Vitals | None = None) -> FastAPI:
+    """The explorer of one DAO; with `node`, also that node's health and metrics."""
+    app = FastAPI(
+        title="Proof of Contribution",
+        summary="Rounds, scores, proofs and payments of one data DAO. Read-only.",
+        version="1",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    pages = Pages(source)
+    app.include_router(make_api(source))
+    app.include_router(make_pages(pages))
+    _add_static(app)
+    _add_health(app, source, node)
+    _add_failures(app, pages)
+    app.add_middleware(Guard)
+    return app
+
+
+def _add_static(app: FastAPI) -> None:
+    files = {name: resources.files("validator.web").joinpath("static", name).read_bytes() for name in STATIC}
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        if name not in files:
+            raise Absent("there is no such file")
+        return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": "public, max-age=3600"})
+
+
+def _add_health(app: FastAPI, source: Source, node: Vitals | None) -> None:
+    registry = make_registry(source, node)
+    unwell = {503: {"model": Health, "description": "It is not."}}
+
+    @app.get("/health", response_model=Health, responses=unwell, summary="Whether the process works")
+    def health() -> Response:
+        return _health(alive(node))
+
+    @app.get("/ready", response_model=Health, responses=unwell, summary="Whether it does its duty")
+    def readiness() -> Response:
+        return _health(ready(node) if node is not None else _readable(source))
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(exposition(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _readable(source: Source) -> Health:
+    try:
+        source.known()
+    except ValidatorError as fault:
+        return Health(ok=False, reason=_one_line(str(fault)))
+    return Health(ok=True, reason="")
+
+
+def _health(answer: Health) -> JSONResponse:
+    return JSONResponse(answer.model_dump(mode="json"), 200 if answer.ok else 503)
+
+
+def _add_failures(app: FastAPI, pages: Pages) -> None:
+    def failed(request: Request, status: int, message: str) -> Response:
+        message = _one_line(message)
+        if request.url.path.startswith(MACHINE_PATHS):
+            response: Response = JSONResponse(Problem(error=message).model_dump(), status)
+        else:
+            response = pages.problem(status, message)
+        if status == 503:
+            response.headers["Retry-After"] = RETRY_SECONDS
+        return response
+
+    @app.exception_handler(Absent)
+    def absent(request: Request, error: Absent) -> Response:
+        return failed(request, 404, str(error))
+
+    @app.exception_handler(ValidatorError)
+    def unavailable(request: Request, error: ValidatorError) -> Response:
+        return failed(request, 503, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def senseless(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return failed(request, 422, f"{first['loc'][-1]}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        return failed(request, error.status_code, "there is no such page" if error.status_code == 404 else error.detail)
+
+    @app.middleware("http")
+    async def last_resort(request: Request, call_next):  # type: ignore[no-untyped-def]
+        ...
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
