@@ -119,3 +119,34 @@ def test_training__adam__loss_falls(optimizer: type[torch.optim.Optimizer]) -> N
             rule.step()
             losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU,
+        nn.LeakyReLU,
+        nn.GELU,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.SiLU,
+        nn.Softplus,
+        nn.ELU,
+        nn.LogSigmoid,
+        nn.Hardtanh,
+        nn.LayerNorm,
+    ],
+)
+def test_training__many_cotangents_of_one_forward__have_the_bits_of_each_alone(activation: type[nn.Module]) -> None:
+    middle = activation(6) if activation is nn.LayerNorm else activation()
+    model = nn.Sequential(nn.Linear(4, 6), middle, nn.Linear(6, 3))
+    filled(model, "cotangents")
+    stream = Stream(b"cotangents", "data")
+    x, cotangents = stream.normal((7, 4)), stream.normal((5, 7, 3))
+    with exact():
+        weights = {name: p.detach() for name, p in model.named_parameters()}
+        _, pull = torch.func.vjp(lambda w: torch.func.functional_call(model, w, (x,)), weights)
+        together = torch.func.vmap(pull)(cotangents)[0]
+        alone = [pull(cotangent)[0] for cotangent in cotangents]
+    for name in weights:
+        assert torch.equal(together[name], torch.stack([one[name] for one in alone])), name

@@ -60,16 +60,19 @@ def log_of_base(base: float) -> Callable[[Tensor], Tensor]:
     return run
 
 
+# The backward rules multiply by grad last and out of place: under vmap it may have more axes than the forward's result.
+
+
 def sigmoid_backward(grad: Tensor, y: Tensor) -> Tensor:
     """aten.sigmoid_backward: g y (1 - y)."""
     wide = _wide(y)
-    return settle((1.0 - wide).mul_(wide).mul_(grad), grad.dtype)
+    return settle(torch.mul((1.0 - wide).mul_(wide), grad), grad.dtype)
 
 
 def tanh_backward(grad: Tensor, y: Tensor) -> Tensor:
     """aten.tanh_backward: g (1 - y^2)."""
     wide = _wide(y)
-    return settle((1.0 - wide.mul_(wide)).mul_(grad), grad.dtype)
+    return settle(torch.mul(1.0 - wide.mul_(wide), grad), grad.dtype)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -101,7 +104,7 @@ def gelu_backward(grad: Tensor, x: Tensor, *, approximate: str = "none") -> Tens
         s = functions.sigmoid(_gelu_inner(wide))
         steep = torch.mul(wide, wide).mul_(3 * _GELU_CUBIC).add_(1.0).mul_(_TWO_SQRT_TWO_OVER_PI)
         slope = (1.0 - s).mul_(s).mul_(steep).mul_(wide).add_(s)
-    return settle(slope.mul_(grad), x.dtype)
+    return settle(torch.mul(slope, grad), x.dtype)
 
 
 def _gelu_inner(x: Tensor) -> Tensor:
@@ -120,7 +123,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 def softplus_backward(grad: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
     """aten.softplus_backward."""
     scaled = _wide(x).mul_(beta)
-    return torch.where(scaled > threshold, grad, settle(functions.sigmoid(scaled).mul_(grad), x.dtype))
+    return torch.where(scaled > threshold, grad, settle(torch.mul(functions.sigmoid(scaled), grad), x.dtype))
 
 
 def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,7 +133,7 @@ def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def log_sigmoid_backward(grad: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
     """aten.log_sigmoid_backward: g sigmoid(-x)."""
-    return settle(functions.sigmoid(_wide(x).neg_()).mul_(grad), x.dtype)
+    return settle(torch.mul(functions.sigmoid(_wide(x).neg_()), grad), x.dtype)
 
 
 def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
@@ -149,7 +152,7 @@ def elu_backward(
         left = torch.add(wide, alpha * scale).mul_(input_scale)
     else:
         left = functions.exp(torch.mul(wide, input_scale)).mul_(alpha * scale).mul_(input_scale)
-    return settle(torch.where(wide > 0, scale, left).mul_(grad), grad.dtype)
+    return settle(torch.mul(torch.where(wide > 0, scale, left), grad), grad.dtype)
 
 
 def _wide(x: Tensor) -> Tensor:
