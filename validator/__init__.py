@@ -1,0 +1,1 @@
+"""The proof-of-contribution validator node; the tree of this package is its architecture."""

@@ -46,7 +46,7 @@ class Daemon:
     """Runs `tick` for one node until told to stop."""
 
     def __init__(self, node: Node, poll_seconds: float) -> None:
-        """`poll_seconds` between the end of a tick and the next; longer, up to MAX_BACKOFF_SECONDS, while ticks fail."""
+        """`poll_seconds` between the end of a tick and the next; up to MAX_BACKOFF_SECONDS while ticks fail."""
         self.node = node
         self.health = Health()
         self._poll = poll_seconds

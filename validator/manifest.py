@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from validator import strict_json
 from validator.errors import ValidatorError
 
 MAX_BYTES = 64 * 1024
@@ -168,8 +169,8 @@ def parse_manifest(data: bytes) -> Manifest:
     if len(data) > MAX_BYTES:
         raise ManifestError(f"manifest of {len(data)} bytes exceeds the limit of {MAX_BYTES}")
     try:
-        document: Any = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document: Any = strict_json.loads(data)
+    except ValueError as error:
         raise ManifestError(f"manifest refused: {_first_line(error)}") from None
     manifest = make_manifest(document)
     if manifest.to_bytes() != data:

@@ -26,9 +26,8 @@ def prepared() -> Iterator[Play]:
 
 @pytest.fixture
 def play(prepared: Play) -> Iterator[Play]:
-    """The prepared DAO with journals of its own; afterwards the chain is rewound to where it was."""
-    height = int(prepared.contracts.rounds.w3.eth.block_number)
+    """The prepared DAO with journals of its own; afterwards the chain is what it was."""
+    blocks = prepared.chain.snapshot()
     yield prepared.copy()
     prepared.chain.methods.log_range = prepared.chain.methods.log_count = None
-    prepared.chain.clear_mempool()
-    prepared.chain.rewind(height)
+    prepared.chain.restore(blocks)

@@ -122,20 +122,48 @@ def test_scan__many_blocks__comes_in_bounded_batches(play: Play) -> None:
     assert tuple(events) == whole.events
 
 
-def test_scan__reorganised_between_its_own_requests__is_refused(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    follower = follow(play, finality=0)
+@pytest.mark.parametrize(("depth", "ranges"), [(1, 2_000), (20, 10)])
+def test_scan__reorganised_between_its_own_requests__is_refused(
+    play: Play, monkeypatch: pytest.MonkeyPatch, depth: int, ranges: int
+) -> None:
+    follower = follow(play, finality=0, first_range=ranges)
     answer = play.chain.methods.answer
+    asked: list[str] = []
 
-    def reorganising(method: str, params: list[Any]) -> object:
+    def reorganising(_self: object, method: str, params: list[Any]) -> object:
         result = answer(method, params)
-        if method == "eth_getLogs":
-            play.chain.reorganise(1)
+        asked.append(method)
+        # With several ranges: at the end of the second, so that only blocks of the first and second are replaced.
+        if method == "eth_getLogs" and asked.count(method) == (1 if ranges > 1_000 else 2):
+            play.chain.reorganise(depth)
         return result
 
     # The chain itself is real; only the moment of the reorganisation is arranged.
-    monkeypatch.setattr(type(play.chain.methods), "answer", lambda _self, method, params: reorganising(method, params))
+    monkeypatch.setattr(type(play.chain.methods), "answer", reorganising)
     with pytest.raises(RpcFault, match="was reorganised while blocks"):
         follower.scan(None)
+
+
+def test_scan__reorganised_right_after_the_checkpoint_was_checked__is_refused(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = follow(play, finality=0)
+    checkpoint = follower.scan(None).checkpoint
+    play.chain.mine(2)
+    answer = play.chain.methods.answer
+    blocks: list[object] = []
+
+    def reorganising(_self: object, method: str, params: list[Any]) -> object:
+        result = answer(method, params)
+        if method == "eth_getBlockByNumber":
+            blocks.append(params)
+            if len(blocks) == 1:
+                play.chain.reorganise(3)
+        return result
+
+    monkeypatch.setattr(type(play.chain.methods), "answer", reorganising)
+    with pytest.raises(RpcFault, match="was reorganised while blocks"):
+        follower.scan(checkpoint)
 
 
 @pytest.mark.parametrize("what", ["outside", "twice"])

@@ -92,9 +92,7 @@ def test_request__answer_drips_or_hangs_beyond_the_deadline__is_a_fault_in_time(
 
     with endpoint(drip) as url:
         begin = time.monotonic()
-        with pytest.raises(
-            RpcFault, match=r"longer than 0\.4 s|no answer within 0\.4 s|the connection failed"
-        ) as caught:
+        with pytest.raises(RpcFault, match=r"(longer than|within) 0\.4 s|connection failed") as caught:
             ask(url, timeout=0.4)
         assert time.monotonic() - begin < 3
         release.set()

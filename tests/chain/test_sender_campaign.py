@@ -15,7 +15,7 @@ from validator.chain.errors import SendError
 from validator.chain.rpc import connect
 from validator.chain.sender import Sender
 from validator.chain.signer import LocalSigner
-from validator.chain.transactions import Attempt, Intent, Settled
+from validator.chain.transactions import Attempt, Intent, Outcome, Settled
 from validator.chain.types import Call
 
 INTENTS = 4
@@ -92,14 +92,19 @@ class World:
             self.restart()
 
     def settle(self) -> None:
+        """Keep wanting what was wanted until all of it is final."""
         self.log.armed = False
-        for index in sorted(self.wanted):
-            self.send(index)
         for _ in range(20):
+            for index in sorted(self.wanted):
+                self.send(index)
             self.clock.now += QUICK.bump_seconds
-            if not self.sender.resume():
+            self.sender.resume()
+            if {intent.key for intent in self.done()} == {f"gift/{index}" for index in self.wanted}:
                 return
             self.chain.mine(2)
+
+    def done(self) -> list[Intent]:
+        return [e.intent for e in self.log.entries if isinstance(e, Settled) and e.outcome == Outcome.MINED]
 
 
 ACTIONS = st.tuples(

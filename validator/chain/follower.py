@@ -17,7 +17,8 @@ from web3.types import FilterParams
 
 from validator.chain.errors import RpcFault, RpcRefusal
 from validator.chain.events import EventDecoder
-from validator.chain.finality import Finality, heights
+from validator.chain.finality import Finality as Finality
+from validator.chain.finality import heights
 from validator.chain.rpc import understood
 from validator.chain.types import Deployment, Event
 
@@ -97,14 +98,17 @@ class Follower:
         if checkpoint is not None and checkpoint.number > finalised:
             # A lagging endpoint, or one behind a balancer: it knows less than was read before. Not a reorganisation.
             return Batch((), checkpoint, head, finalised)
-        if checkpoint is not None and self._hash_of(checkpoint.number) != checkpoint.hash:
+        if checkpoint is not None and not self._stands(checkpoint):
             return self._rollback(checkpoint, earlier, head, finalised)
         start = checkpoint.number + 1 if checkpoint is not None else self._deployment.block
         if start > finalised:
             return Batch((), checkpoint, head, finalised)
         end = min(finalised, start + self._most_blocks - 1)
-        events, reached = self._read(start, end)
+        events, reached = self._read(start, end, checkpoint)
         return Batch(events, reached, head, finalised)
+
+    def _stands(self, checkpoint: Checkpoint) -> bool:
+        return self._hash_of(checkpoint.number) == checkpoint.hash
 
     def _hash_of(self, number: int) -> bytes:
         with understood(f"block {number}"):
@@ -113,15 +117,16 @@ class Follower:
     def _rollback(self, checkpoint: Checkpoint, earlier: Sequence[Checkpoint], head: int, finalised: int) -> Batch:
         _log.warning("chain reorganised below finality", block=checkpoint.number, hash=checkpoint.hash.hex())
         for candidate in earlier:
-            if candidate.number < checkpoint.number and self._hash_of(candidate.number) == candidate.hash:
+            if candidate.number < checkpoint.number and self._stands(candidate):
                 return Batch((), candidate, head, finalised, rollback_to=candidate.number)
         return Batch((), None, head, finalised, rollback_to=self._deployment.block - 1)
 
-    def _read(self, start: int, end: int) -> tuple[tuple[Event, ...], Checkpoint]:
+    def _read(self, start: int, end: int, link: Checkpoint | None) -> tuple[tuple[Event, ...], Checkpoint]:
+        """The events of the blocks ``start`` to ``end``, which follow upon ``link``."""
         events: list[Event] = []
         while True:
             last = min(end, start + self.range - 1)
-            before = self._hash_of(last)
+            reached = Checkpoint(last, self._hash_of(last))
             try:
                 logs = self._logs(start, last)
             except RpcRefusal as refusal:
@@ -134,16 +139,16 @@ class Follower:
                 self._shrink(fault, last - start + 1)
                 raise
             found = self._ordered(logs, start, last)
-            # The hash before and after: logs read across a reorganisation would be a mixture of two chains.
-            if self._hash_of(last) != before or any(e.block == last and e.block_hash != before for e in found):
-                raise RpcFault(
-                    f"the chain was reorganised while blocks {start} to {last} were read: they are read again"
-                )
+            # Both ends must stand after the logs were read, or they are a mixture of two chains. A block's hash vouches
+            # for all before it.
+            moved = not self._stands(reached) or (link is not None and not self._stands(link))
+            if moved or any(event.block == last and event.block_hash != reached.hash for event in found):
+                raise RpcFault(f"the chain was reorganised while blocks {start} to {last} were read: scan again")
             events.extend(found)
             self._grow()
             if last == end:
-                return tuple(events), Checkpoint(last, before)
-            start = last + 1
+                return tuple(events), reached
+            start, link = last + 1, reached
 
     def _logs(self, start: int, last: int) -> Sequence[Mapping[str, Any]]:
         wanted = cast(FilterParams, {"address": self._decoder.addresses, "fromBlock": start, "toBlock": last})

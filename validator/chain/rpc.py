@@ -18,7 +18,7 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from validator.chain import strict_json
+from validator import strict_json
 from validator.chain.errors import Reverted, RpcFault, RpcRefusal, WrongChain
 from validator.chain.reverts import decode_revert
 from validator.chain.transport import TooLarge, Transport, TransportFault

@@ -12,7 +12,7 @@ from eth_account import Account
 from eth_keyfile.exceptions import EthKeyfileException
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 
-from validator.chain import strict_json
+from validator import strict_json
 from validator.chain.errors import KeystoreError
 from validator.chain.typed_data import TypedData
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import SplitResult
 
+from validator import strict_json
 from validator.content.block import MAX_BLOCK, Block, verified
 from validator.content.cid import Cid
 from validator.content.errors import BadCid, BadStore, FetchError, NotFound
@@ -138,8 +138,8 @@ class KuboStore:
     ) -> dict[str, Any]:
         answer = self._call(path, arguments, _ANSWER_BYTES, options, **how)
         try:
-            parsed = json.loads(answer)
-        except (ValueError, RecursionError):
+            parsed = strict_json.loads(answer)
+        except ValueError:
             parsed = None
         if not isinstance(parsed, dict):
             raise FetchError(f"{self.name} did not answer {path} with one JSON object: is this a Kubo RPC?")

@@ -33,6 +33,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from validator import strict_json
 from validator.envelope.errors import Undecryptable
 
 MAGIC = b"poc-envelope/1\n"
@@ -151,9 +152,9 @@ def address(text: object) -> str:
 
 def _parse_header(text: bytes) -> Header:
     try:
-        fields = json.loads(text)
+        fields: Any = strict_json.loads(text)
         again = canonical(fields)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise Undecryptable("the envelope's header is not JSON") from None
     if again != text:
         raise Undecryptable("the envelope's header is not in canonical form")

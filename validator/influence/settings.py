@@ -17,6 +17,9 @@ VERSION = 1
 
 Seed = int | bytes
 
+_HEADER_BYTES, _HEADER_BRACKETS = 16_384, 8
+"""Bounds on an untrusted header before it is parsed: deep nesting can overflow the parser's stack."""
+
 
 def seed_bytes(seed: object) -> bytes:
     """A seed as bytes: bytes as they are (at most 64), an integer as 32 bytes big-endian. Raises InfluenceError
@@ -84,7 +87,10 @@ def write_header(estimator: str, seed: bytes, problem: bytes, per_query: bool, s
 def read_header(tensor: Tensor) -> dict[str, Any]:
     """The inverse of `write_header`; parameters are numbers again. Raises InfluenceError on anything else."""
     try:
-        header = json.loads(bytes(tensor.tolist()))
+        text = bytes(tensor.tolist())
+        if len(text) > _HEADER_BYTES or text.count(b"{") + text.count(b"[") > _HEADER_BRACKETS:
+            raise ValueError("too long, or nested too deeply")
+        header = json.loads(text)
         params = {str(key): _number(value) for key, value in header["params"].items()}
         return {
             "estimator": str(header["estimator"]),
@@ -94,7 +100,7 @@ def read_header(tensor: Tensor) -> dict[str, Any]:
             "seed": bytes.fromhex(header["seed"]),
             "version": int(header["version"]),
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InfluenceError(f"the probe file has no readable header: {error}") from error
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from validator import strict_json
 from validator.errors import ValidatorError
 
 FORMAT = "poc-signing-protection/1"
@@ -151,7 +152,7 @@ class SigningProtection:
 
 def _parse(text: str) -> list[tuple[Slot, bytes]]:
     try:
-        document: Any = json.loads(text)
+        document: Any = strict_json.loads(text.encode())
         if document["format"] != FORMAT:
             raise ProtectionError(f"not a signing history: format {document['format']!r}, wanted {FORMAT!r}")
         return [
@@ -161,5 +162,5 @@ def _parse(text: str) -> list[tuple[Slot, bytes]]:
             )
             for e in document["signatures"]
         ]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ProtectionError(f"not a signing history: {error}") from None

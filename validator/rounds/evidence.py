@@ -162,7 +162,7 @@ def parse_evidence(data: bytes) -> Evidence:
         raise EvidenceError(f"evidence of {len(data)} bytes exceeds the limit of {MAX_BYTES}")
     try:
         evidence = msgspec.json.decode(data, type=Evidence)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise EvidenceError(f"evidence refused: {error}") from None
     if evidence.format != FORMAT:
         raise EvidenceError(f"evidence refused: format {evidence.format!r}, this node reads {FORMAT!r}")

@@ -22,6 +22,6 @@ def check(node: Node) -> None:
         slot = Slot(node.deployment.chain_id, node.deployment.rounds, identity.operator, round_, attempt)
         if identity.protection.signed(slot) is None:
             raise ProtectionError(
-                f"the chain shows our attestation of round {round_}, attempt {attempt}, and the signing history does not: "
+                f"the chain shows our attestation of round {round_}, attempt {attempt}, the signing history does not: "
                 "import the history of the machine that signed it (`validator keys protection-import`)"
             )

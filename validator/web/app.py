@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -19,8 +19,6 @@ from validator.web.metrics import exposition, make_registry
 from validator.web.models import Problem
 from validator.web.pages import Pages, make_pages
 from validator.web.source import Source
-
-log = structlog.get_logger("web")
 
 MACHINE_PATHS = ("/api/", "/health", "/ready", "/metrics")
 STATIC = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
@@ -59,7 +57,7 @@ def _add_static(app: FastAPI) -> None:
 
 def _add_health(app: FastAPI, source: Source, node: Vitals | None) -> None:
     registry = make_registry(source, node)
-    unwell = {503: {"model": Health, "description": "It is not."}}
+    unwell: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It is not."}}
 
     @app.get("/health", response_model=Health, responses=unwell, summary="Whether the process works")
     def health() -> Response:
@@ -113,10 +111,6 @@ def _add_failures(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
         return failed(request, error.status_code, "there is no such page" if error.status_code == 404 else error.detail)
-
-    @app.middleware("http")
-    async def last_resort(request: Request, call_next):  # type: ignore[no-untyped-def]
-        ...
 
 
 def _one_line(message: str) -> str:

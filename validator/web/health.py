@@ -20,18 +20,12 @@ class Pulse(Protocol):
     `ticks` counts those that succeeded, `failures` those that failed since.
     """
 
-    @property
-    def started(self) -> float: ...
-    @property
-    def ticks(self) -> int: ...
-    @property
-    def failures(self) -> int: ...
-    @property
-    def in_tick_since(self) -> float | None: ...
-    @property
-    def last_success(self) -> float | None: ...
-    @property
-    def last_error(self) -> str: ...
+    started: float
+    ticks: int
+    failures: int
+    in_tick_since: float | None
+    last_success: float | None
+    last_error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 
+import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger("web")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -44,7 +47,22 @@ class Guard:
             return
         if scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _without_body(send)
-        await self._app(scope, receive, send)
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:  # a bug must not show its insides to a reader, nor end a node that validates beside us
+            log.exception("unexpected fault; please report it", path=scope["path"])
+            if not started:
+                await _refuse(send, 500, "a fault in this program; its log says more")
 
 
 def _with_headers(send: Send) -> Send:

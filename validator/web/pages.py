@@ -14,7 +14,7 @@ from validator.web import words
 from validator.web.answers.common import Absent, bundle_of
 from validator.web.answers.contributions import LEAF_TYPES, contribution_answer, contributor_answer
 from validator.web.answers.manifests import manifest_answer
-from validator.web.answers.rounds import round_answer, rounds_answer, round_state
+from validator.web.answers.rounds import round_answer, round_state, rounds_answer
 from validator.web.answers.validators import validators_answer
 from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
 from validator.web.picture import Picture, picture
@@ -74,9 +74,7 @@ class Pages:
         bundle, _ = bundle_of(self.source, state)
         if bundle is None:
             return None
-        return self.source.answer(
-            ("picture", bundle.cid), lambda: picture(bundle.evidence.contributions)
-        )
+        return self.source.answer(("picture", bundle.cid), lambda: picture(bundle.evidence.contributions))
 
 
 def make_pages(pages: Pages) -> APIRouter:

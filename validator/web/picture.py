@@ -1,4 +1,5 @@
-"""The picture of a round: scores with their error bars, and below them what was paid. Geometry only; the template draws.
+"""The picture of a round: scores with their error bars, and below them what was paid. Geometry only: the
+template draws.
 
 Contributions stand from the highest score to the lowest. Of more than MOST, every k-th is shown.
 """
@@ -15,7 +16,7 @@ MOST = 96
 WIDTH, LEFT, RIGHT = 720, 64, 12
 TOP, SCORES, GAP, PAYOUTS, BOTTOM = 14, 190, 34, 90, 30
 HEIGHT = TOP + SCORES + GAP + PAYOUTS + BOTTOM
-TICKS = 4
+TICKS = 3
 ERRORS = 2
 """The bars span this many standard errors to either side."""
 
@@ -112,8 +113,8 @@ def _sample(scored: list[Line]) -> list[Line]:
 
 
 def _round_values(low: int, high: int, ticks: int = TICKS) -> list[int]:
-    """Multiples of 1, 2 or 5 times a power of ten within [low, high], about `ticks` of them."""
+    """Multiples of 1, 2 or 5 times a power of ten within [low, high]: at least `ticks` intervals, seldom twice that."""
     wanted = max(1, (high - low) // ticks)
     power = 10 ** (len(str(wanted)) - 1)
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= wanted)
+    step = max(power * factor for factor in (1, 2, 5) if power * factor <= wanted)
     return list(range(-(-low // step) * step, high + 1, step))

@@ -9,14 +9,14 @@ UNIT = 1_000_000
 """Scores are shown in thousandths of the objective; they are kept in 1e-9."""
 
 PHASES: Mapping[str, str] = {
-    "open": "takes contributions",
-    "closed": "closed; its seed is about to be drawn",
-    "reporting": "validators report which contributions they hold",
-    "committing": "validators score and commit to their answers",
-    "attesting": "validators show and sign their answers",
-    "finalised": "final",
-    "stalled": "no quorum in time; it will be tried again",
-    "abandoned": "given up; its contributions went to the next round",
+    "open": "It takes contributions.",
+    "closed": "It is closed, and its seed is about to be drawn.",
+    "reporting": "Validators report which contributions they hold.",
+    "committing": "Validators score the contributions and commit to their answers.",
+    "attesting": "Validators show and sign their answers.",
+    "finalised": "Validators with more than two thirds of the weight have signed the very same answer.",
+    "stalled": "There was no quorum in time; it will be tried again.",
+    "abandoned": "It was given up, and its contributions went to the next round.",
 }
 
 REASONS: Mapping[str, str] = {

@@ -17,11 +17,15 @@ import { IValidatorSet } from "./IValidatorSet.sol";
 interface IScoringRounds {
     /* EVENTS */
 
+    /// @notice A round takes contributions, under the latest parameters and this manifest.
     event RoundOpened(uint64 indexed round, bytes32 manifest);
+    /// @notice A round holds the contributions [firstId, endId); `pool` is what they can earn together.
     event RoundClosed(
         uint64 indexed round, uint64 firstId, uint64 endId, uint128 pool, uint256 totalWeight, uint64 seedBlock
     );
+    /// @notice The hash of the seed block was out of reach: the seed comes from this block.
     event SeedRearmed(uint64 indexed round, uint64 seedBlock);
+    /// @notice The first attempt began.
     event SeedDrawn(
         uint64 indexed round,
         bytes32 seed,
@@ -30,10 +34,13 @@ interface IScoringRounds {
         uint64 commitDeadline,
         uint64 attestDeadline
     );
+    /// @notice An operator holds the contributions of the bitmap, with its weight in this round.
     event AvailabilityReported(
         uint64 indexed round, uint32 attempt, address indexed operator, uint256 weight, bytes bitmap
     );
+    /// @notice An operator committed to an attestation.
     event Committed(uint64 indexed round, uint32 attempt, address indexed operator, bytes32 commitHash, bytes backup);
+    /// @notice An operator revealed its attestation, signed by its signing key.
     event Attested(
         uint64 indexed round,
         uint32 attempt,
@@ -42,13 +49,19 @@ interface IScoringRounds {
         bytes signature,
         Attestation attestation
     );
+    /// @notice An attestation is final.
     event RoundFinalised(uint64 indexed round, uint32 attempt, bytes32 digest, Attestation attestation);
+    /// @notice The next attempt began, with the same seed.
     event RoundRetried(
         uint64 indexed round, uint32 attempt, uint64 reportDeadline, uint64 commitDeadline, uint64 attestDeadline
     );
+    /// @notice The last attempt stalled; contributions and pool go to the open round.
     event RoundAbandoned(uint64 indexed round);
+    /// @notice An operator signed two attestations for one attempt.
     event EquivocationProven(uint64 indexed round, uint32 attempt, address indexed operator, address indexed reporter);
+    /// @notice An operator was charged `fee` for a commit that it did not reveal.
     event CommitUnrevealed(uint64 indexed round, uint32 attempt, address indexed operator, uint256 fee);
+    /// @notice A score was recorded, and the deposit settled.
     event ScoreRecorded(uint64 indexed round, uint64 indexed id, ScoreLeaf leaf);
 
     /* ERRORS */
@@ -139,8 +152,8 @@ interface IScoringRounds {
     /// @param backup At most 512 bytes for the caller itself, such as answer and salt encrypted; not stored.
     function commit(uint64 round, bytes32 commitHash, bytes calldata backup) external;
 
-    /// @notice Reveals the attestation that `operator` committed to. Anybody may relay. Taken until the attest deadline,
-    /// after quorum too, so that nobody races for fees.
+    /// @notice Reveals the attestation that `operator` committed to. Anybody may relay. Taken from the end of the commits
+    /// until the attest deadline, after quorum too, so that nobody races for fees.
     /// @param signature Of the operator's signing key over `attestationDigest`, 65 bytes.
     function attest(Attestation calldata attestation, bytes32 salt, address operator, bytes calldata signature) external;
 

@@ -138,7 +138,7 @@ contract AttackTest is Fixture {
         pool.claim(account, uint256(right), new bytes32[](0));
     }
 
-    function test_secondPreimage__innerNodeAsScoreLeaf__refused() public {
+    function test_forgedScore__noOrForeignProof__refused() public {
         (uint64 round,) = _wholeRound("1");
         ScoreLeaf memory forged = _scoreLeaf(1, 0);
         forged.payable_ = type(uint128).max;

@@ -143,6 +143,18 @@ class DevChain:
             self._evm.rewind(number, requeue=requeue)
             self.methods.forget_above(number)
 
+    def snapshot(self) -> tuple[MinedBlock, ...]:
+        """The blocks as they are, for `restore`."""
+        with self._lock:
+            return tuple(self._evm.blocks)
+
+    def restore(self, blocks: tuple[MinedBlock, ...]) -> None:
+        """Go back to a snapshot of this chain, whatever happened since; the mempool is emptied."""
+        with self._lock:
+            self.rewind(0)
+            self._evm.blocks.extend(blocks[1:])
+            self._evm.pool.clear()
+
     def clear_mempool(self) -> None:
         """Drop every waiting transaction, as a mempool under pressure does."""
         with self._lock:

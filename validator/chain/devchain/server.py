@@ -9,7 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
-from validator.chain import strict_json
+from validator import strict_json
 from validator.chain.devchain.methods import INVALID_PARAMS, RpcRefusal
 
 BODY_LIMIT = 4 * 1024 * 1024

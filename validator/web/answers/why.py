@@ -61,8 +61,8 @@ def _paid(line: Line, evidence: Evidence, manifest: Manifest, amount: Amounts) -
     whose = "all payable scores of the round together" if divisor == together else "the least for which all is paid out"
     share = evidence.pool * line.payable // divisor
     yield (
-        f"The pool of {amount(evidence.pool)} is divided by {points(divisor)}, {whose}: "
-        f"{points(line.payable)} of it are {amount(share)}."
+        f"The pool of {amount(evidence.pool)} is shared out over {points(divisor)} thousandths, {whose}: "
+        f"{points(line.payable)} of them earn {amount(share)}."
     )
     if line.paid < share:
         cap = f"{manifest.rewards.contributor_cap_bps / 100:g} %"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validator.chain.strict_json import loads
+from validator.strict_json import loads
 
 scalars = st.none() | st.booleans() | st.integers() | st.text()
 values = st.recursive(
