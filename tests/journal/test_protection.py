@@ -65,7 +65,10 @@ def test_create__existing_file__is_never_overwritten(path: Path):
 def test_open__held_by_another_process__is_refused(path: Path):
     held = SigningProtection(path, create=True)
     held.register(SLOT, FIRST)
-    code = f"from pathlib import Path; from validator.journal import SigningProtection; SigningProtection(Path({str(path)!r}))"
+    code = (
+        "from pathlib import Path; from validator.journal import SigningProtection;"
+        f"SigningProtection(Path({str(path)!r}))"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another validator running" in other.stderr
 

@@ -77,9 +77,9 @@ def test_fold__events_of_a_round_that_was_never_opened__is_refused():
         fold([CLOSED])
 
 
-def test_submissions__out_of_order_and_foreign_ids__come_out_ordered_and_bounded():
+def test_submissions__other_rounds_and_other_events__are_left_out():
     def submitted(id_: int) -> Fact:
         args = {"id": id_, "contributor": "0x1", "round": 1, "digest": b"d", "codec": 0, "size": 5, "keyEpoch": 1}
         return Fact("ContributionSubmitted", args)
 
-    assert [s.id for s in submissions([submitted(3), submitted(1), submitted(2), OPENED], 1, 3)] == [1, 2]
+    assert [s.id for s in submissions([submitted(1), submitted(2), OPENED, submitted(3)], 2, 4)] == [2, 3]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import structlog
 from web3 import Web3
@@ -19,12 +21,17 @@ from validator.chain.sender import Sender
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store, open_store
+from validator.errors import ValidatorError
 from validator.journal import Journal, SigningProtection
 from validator.settings import Settings
 from validator.stages.node import Contracts, Identity, Node
 from validator.stages.transaction_log import JournalledTransactions
 
 log = structlog.get_logger("connect")
+
+
+class ConnectError(ValidatorError):
+    """What the settings name cannot be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +81,29 @@ def open_sender(settings: Settings, w3: Web3, signer: Signer, journal: Journal) 
     return Sender(w3, signer, JournalledTransactions(journal), policy_of(settings))
 
 
+def open_chain(settings: Settings) -> Web3:
+    """The configured endpoints."""
+    urls = [url.strip() for url in settings.rpc.split(",")]
+    for url in urls:
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            raise ConnectError(f"an RPC address is not an http(s) URL ({error}): set it with --rpc") from None
+    return connect(urls, settings.rpc_timeout)
+
+
+def open_journal(settings: Settings) -> Journal:
+    """This home's journal, made if there is none."""
+    path = settings.path("journal.sqlite")
+    try:
+        return Journal(path)
+    except sqlite3.Error as error:
+        raise ConnectError(f"the journal {path} cannot be used ({error}): restore it from a backup") from None
+
+
 def open_view(settings: Settings) -> View:
     """The configured DAO, to look at."""
-    w3 = connect(settings.rpc.split(","), settings.rpc_timeout)
+    w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
     return view_of(w3, deployment, open_store(settings.content_spec()), finality_of(settings))
 
@@ -85,7 +112,7 @@ def open_wallet(settings: Settings) -> Wallet:
     """The home's account, ready to act on the configured DAO."""
     signer = account(settings)
     view = open_view(settings)
-    sender = open_sender(settings, view.w3, signer, Journal(settings.path("journal.sqlite")))
+    sender = open_sender(settings, view.w3, signer, open_journal(settings))
     return wallet_of(view, signer, sender)
 
 
@@ -102,9 +129,10 @@ def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
 
 def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
     """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing."""
-    w3 = connect(settings.rpc.split(","), settings.rpc_timeout)
+    w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    journal = Journal(settings.path("journal.sqlite"))
+    journal = open_journal(settings)
+    store = open_store(settings.content_spec())
     identity = None
     if has_keys(settings) and not dry_run:
         signer = account(settings)
@@ -125,7 +153,7 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
         contracts=Contracts.of(w3, deployment),
         follower=Follower(w3, deployment, finality_of(settings)),
         journal=journal,
-        store=open_store(settings.content_spec()),
+        store=store,
         identity=identity,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,

@@ -44,6 +44,11 @@ class Standing:
 
 def contribute(wallet: Wallet, payload: bytes) -> Submitted:
     """Seal `payload` for the DAO's current key epoch in our own name, store it, and submit it with the deposit."""
+    envelope, epoch = _seal(wallet, payload)
+    return submit(wallet, envelope, epoch)
+
+
+def _seal(wallet: Wallet, payload: bytes) -> tuple[bytes, int]:
     epoch = wallet.contracts.dao.key_epoch()
     if epoch == 0:
         raise ContributorError("the DAO has no key yet, so nothing can be sealed for it")
@@ -53,7 +58,7 @@ def contribute(wallet: Wallet, payload: bytes) -> Submitted:
         key_epoch=epoch,
         contributor=wallet.signer.address.lower(),
     )
-    return submit(wallet, seal(payload, [wallet.contracts.dao.key_of(epoch)], context), epoch)
+    return seal(payload, [wallet.contracts.dao.key_of(epoch)], context), epoch
 
 
 def submit(wallet: Wallet, envelope: bytes, epoch: int) -> Submitted:
@@ -110,11 +115,16 @@ def claim(wallet: Wallet, account: str) -> tuple[int, Receipt]:
     return due, wallet.sender.send(call, intent=f"claim/{account.lower()}/{earned}/{time.time_ns()}")
 
 
-def check_payload(view: View, payload: bytes) -> int:
+def check_payload(wallet: Wallet, payload: bytes) -> int:
     """Parse `payload` as the validators will, by the rules of the open round's manifest; returns the number of records.
 
-    Raises Malformed with the reason for which they would refuse it.
+    Raises Malformed with the reason for which they would refuse it, and ContributorError when its envelope would be too
+    large: either would cost the deposit.
     """
-    number, _, _ = view.contracts.rounds.submission_terms()
-    manifest = load_manifest(view.store, view.contracts.rounds.round_info(number).manifest)
-    return parse_payload(payload, manifest).records
+    number, _, _ = wallet.contracts.rounds.submission_terms()
+    manifest = load_manifest(wallet.store, wallet.contracts.rounds.round_info(number).manifest)
+    records = parse_payload(payload, manifest).records
+    size, limit = len(_seal(wallet, payload)[0]), manifest.limits.envelope_bytes
+    if size > limit:
+        raise ContributorError(f"sealed, the payload takes {size} bytes, {limit} are accepted: leave records out")
+    return records

@@ -8,18 +8,23 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from validator.actions.connect import View, Wallet, open_sender, view_of, wallet_of
-from validator.actions.home import account
+from eth_utils.address import to_checksum_address
+from web3 import Web3
+
+from validator.actions.connect import View, Wallet, open_chain, open_journal, open_sender, view_of, wallet_of
+from validator.actions.home import account, epoch_name, password
 from validator.actions.steward import StewardError, Substance
+from validator.chain.artifacts import load
+from validator.chain.contracts.token import Token
 from validator.chain.deploy import deploy, deploy_token
+from validator.chain.errors import Reverted, RpcFault
 from validator.chain.follower import Finality
-from validator.chain.rpc import connect
+from validator.chain.rpc import understood
 from validator.chain.signer import create_keystore, read_keystore
 from validator.chain.types import Parameters
 from validator.content import open_store
-from validator.influence import Records
+from validator.influence import InfluenceError, Records
 from validator.influence.models import read_tensors
-from validator.journal import Journal
 from validator.settings import Settings
 from validator.stages.documents import RECORD_KEY_BYTES
 
@@ -51,14 +56,20 @@ RECORD_KEY = "keys/records.json"
 def found(settings: Settings, parameters: Parameters, tokens: tuple[str, str] | None, finality: Finality) -> Wallet:
     """Deploy the five contracts from this home's account, which becomes the owner, and return its wallet.
 
-    `tokens`: addresses of stake and reward token; None deploys development tokens that anyone can mint.
+    `tokens`: addresses of stake and reward token; None deploys development tokens that anyone can mint. Raises
+    StewardError for a home that has founded a DAO before, and for tokens that are none.
     """
-    w3 = connect(settings.rpc.split(","), settings.rpc_timeout)
+    if settings.path(epoch_name(1)).exists():
+        raise StewardError(f"{settings.home} has founded a DAO already: create keys in another --home for a second one")
+    w3 = open_chain(settings)
+    for token in tokens or ():
+        _check_token(w3, token)
     signer = account(settings)
-    sender = open_sender(settings, w3, signer, Journal(settings.path("journal.sqlite")))
+    store = open_store(settings.content_spec())
+    sender = open_sender(settings, w3, signer, open_journal(settings))
     stake, reward = tokens or (deploy_token(w3, sender, "Stake", "STK"), deploy_token(w3, sender, "Reward", "RWD"))
     deployment = deploy(w3, sender, signer.address, parameters, stake, reward)
-    view: View = view_of(w3, deployment, open_store(settings.content_spec()), finality)
+    view: View = view_of(w3, deployment, store, finality)
     return wallet_of(view, signer, sender)
 
 
@@ -67,12 +78,33 @@ def read_parameters(path: Path | None) -> Parameters:
     if path is None:
         return DEFAULT_PARAMETERS
     changes = _read_toml(path)
-    known = {field.name for field in fields(Parameters)}
-    wrong = sorted(key for key, value in changes.items() if key not in known or type(value) is not int or value < 0)
-    if wrong:
-        names = ", ".join(sorted(known))
-        raise StewardError(f"{path}: {', '.join(wrong)} is no parameter with a natural number; parameters: {names}")
+    limits = _parameter_limits()
+    unknown = sorted(changes.keys() - limits.keys())
+    if unknown:
+        raise StewardError(f"{path}: no parameter is called {unknown[0]}; there are {', '.join(sorted(limits))}")
+    for name, value in changes.items():
+        if type(value) is not int or not 0 <= value <= limits[name]:
+            raise StewardError(f"{path}: {name} must be an integer in 0 .. {limits[name]}, not {value!r}")
     return replace(DEFAULT_PARAMETERS, **changes)
+
+
+def _parameter_limits() -> dict[str, int]:
+    """The largest value that the contract's type of each parameter holds."""
+    constructor = next(entry for entry in load("DataDAO").abi if entry["type"] == "constructor")
+    members = next(item["components"] for item in constructor["inputs"] if "components" in item)
+    bits = [int(member["type"].removeprefix("uint")) for member in members]
+    return {field.name: 2**size - 1 for field, size in zip(fields(Parameters), bits, strict=True)}
+
+
+def _check_token(w3: Web3, address: str) -> None:
+    """Refuse what is no ERC-20 before contracts are built around it for ever."""
+    try:
+        Token(w3, address).total_supply()
+    except (Reverted, RpcFault):
+        with understood(f"the code of {address}"):
+            deployed = bool(w3.eth.get_code(to_checksum_address(address)))
+        what = "is a contract but no ERC-20 token" if deployed else "holds no contract on this chain"
+        raise StewardError(f"the token address {address} {what}") from None
 
 
 def read_substance(folder: Path) -> Substance:
@@ -92,8 +124,8 @@ def record_key(settings: Settings, *, light: bool = False) -> bytes:
     """The DAO's secret key of record hashes: made once, kept encrypted, used by every manifest."""
     path = settings.path(RECORD_KEY)
     if not path.exists():
-        create_keystore(path, secrets.token_bytes(RECORD_KEY_BYTES), settings.password(), light=light)
-    return read_keystore(path, settings.password())
+        create_keystore(path, secrets.token_bytes(RECORD_KEY_BYTES), password(settings), light=light)
+    return read_keystore(path, password(settings))
 
 
 def parameters_toml(parameters: Parameters) -> str:
@@ -102,7 +134,10 @@ def parameters_toml(parameters: Parameters) -> str:
 
 
 def _read_records(path: Path) -> Records:
-    tensors = read_tensors(_read(path))
+    try:
+        tensors = read_tensors(_read(path))
+    except InfluenceError as error:
+        raise StewardError(f"{path}: {error}") from None
     if set(tensors) != {"inputs", "targets"}:
         found_names = ", ".join(sorted(tensors))
         raise StewardError(f"{path} must hold exactly the tensors inputs and targets, it holds {found_names}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +44,28 @@ def create_keys(settings: Settings, *, light: bool = False) -> Identifiers:
     `light` weakens the key derivation, for demonstration networks only. Raises when any of them exists.
     """
     home = settings.home.expanduser()
+    for name in (ACCOUNT, HPKE, PROTECTION):  # all of them first: half a set of keys could not be completed later
+        if (home / name).exists():
+            raise HomeError(f"{home / name} exists already and is not overwritten; move it away first")
     (home / "keys").mkdir(parents=True, exist_ok=True, mode=0o700)
     if settings.password_file is None and not (home / "password").exists():
         write_private(home / "password", secrets.token_urlsafe(24).encode() + b"\n")
-    password = settings.password()
-    create_keystore(home / ACCOUNT, secrets.token_bytes(32), password, light=light)
-    create_keystore(home / HPKE, generate_keypair().secret, password, light=light)
+    words = password(settings)
+    create_keystore(home / ACCOUNT, secrets.token_bytes(32), words, light=light)
+    create_keystore(home / HPKE, generate_keypair().secret, words, light=light)
     SigningProtection(home / PROTECTION, create=True).close()
     return identifiers(settings)
+
+
+def password(settings: Settings) -> str:
+    """The password of all keystores in this home; an empty one would protect nothing."""
+    try:
+        words = settings.password()
+    except UnicodeDecodeError:
+        raise HomeError("the password file is not UTF-8 text") from None
+    if not words:
+        raise HomeError("the password file is empty; write a password into it")
+    return words
 
 
 def identifiers(settings: Settings) -> Identifiers:
@@ -60,12 +75,12 @@ def identifiers(settings: Settings) -> Identifiers:
 
 def account(settings: Settings) -> KeystoreSigner:
     """The signer of this home's account key."""
-    return KeystoreSigner.load(_existing(settings, ACCOUNT), settings.password())
+    return KeystoreSigner.load(_existing(settings, ACCOUNT), password(settings))
 
 
 def hpke_secret(settings: Settings) -> bytes:
     """This home's X25519 secret, 32 bytes."""
-    return read_keystore(_existing(settings, HPKE), settings.password())
+    return read_keystore(_existing(settings, HPKE), password(settings))
 
 
 def has_keys(settings: Settings) -> bool:
@@ -75,12 +90,54 @@ def has_keys(settings: Settings) -> bool:
 
 def save_epoch(settings: Settings, epoch: int, secret: bytes, *, light: bool = False) -> None:
     """Keep the secret of a key epoch, encrypted."""
-    create_keystore(settings.path(f"keys/epoch-{epoch}.json"), secret, settings.password(), light=light)
+    create_keystore(settings.path(epoch_name(epoch)), secret, password(settings), light=light)
 
 
 def load_epoch(settings: Settings, epoch: int) -> bytes:
     """The secret of a key epoch that this home published."""
-    return read_keystore(_existing(settings, f"keys/epoch-{epoch}.json"), settings.password())
+    path = settings.path(epoch_name(epoch))
+    if not path.exists():
+        raise HomeError(f"{path} is missing: only the home that published key epoch {epoch} can hand it out")
+    return read_keystore(path, password(settings))
+
+
+def epoch_name(epoch: int) -> str:
+    """Where in a home the secret of a key epoch is kept."""
+    return f"keys/epoch-{epoch}.json"
+
+
+def import_history(settings: Settings, file: Path) -> int:
+    """Add an exported signing history to this home's; returns the number of entries. If this home has none yet, one
+    comes to be only when all of `file` is sound: a node must never take a failed import for an empty history.
+    """
+    path = settings.path(PROTECTION)
+    text = _history_text(file)
+    if path.exists():
+        return _merge(SigningProtection(path), text, file)
+    fresh = path.with_suffix(".importing")
+    fresh.unlink(missing_ok=True)
+    try:
+        count = _merge(SigningProtection(fresh, create=True), text, file)
+        fresh.rename(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return count
+
+
+def _history_text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except UnicodeDecodeError:
+        raise HomeError(f"{file} is not a signing history: not UTF-8 text") from None
+
+
+def _merge(history: SigningProtection, text: str, file: Path) -> int:
+    try:
+        return history.merge(text)
+    except (sqlite3.Error, OverflowError, TypeError):
+        raise HomeError(f"{file} is not a signing history: it holds a digest or a number of the wrong size") from None
+    finally:
+        history.close()
 
 
 def write_config(settings: Settings, **options: str | int | float) -> Path:

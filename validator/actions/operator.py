@@ -15,6 +15,8 @@ class OperatorError(ValidatorError):
 def join(wallet: Wallet, hpke_key: bytes, stake: int) -> None:
     """Stake `stake` units of the stake token and become a validator, signing with the account's own key."""
     address = wallet.signer.address
+    if any(wallet.contracts.validators.validator(address).hpke_key):
+        raise OperatorError(f"{address} has joined already")
     if not wallet.contracts.dao.admitted(address):
         raise OperatorError(f"{address} is not admitted: ask the DAO's steward to run `validator dao admit {address}`")
     token = wallet.token(wallet.deployment.stake_token)

@@ -8,16 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from validator.actions.connect import Wallet
-from validator.actions.home import load_epoch, save_epoch
-from validator.envelope import generate_keypair, seal, wrap_secret
+from validator.actions.home import epoch_name, load_epoch, save_epoch
+from validator.envelope import generate_keypair, public_key, seal, wrap_secret
 from validator.errors import ValidatorError
-from validator.influence import Records
+from validator.influence import Problem, Records
+from validator.influence.classical import ClassicalSettings
+from validator.influence.mirrored import MirroredSettings
+from validator.influence.models import build, load_weights
+from validator.influence.response import ResponseSettings
+from validator.influence.settings import Settings as EstimatorSettings
+from validator.influence.settings import make_settings
 from validator.manifest import FORMAT, Manifest, make_manifest
 from validator.rounds.score import own_versions
 from validator.settings import Settings
 from validator.stages.documents import RECORD_KEY_BYTES, dao_context, pack_sealed
 from validator.stages.keys import grant_of
+from validator.stages.open import payload_schema
+
+_ESTIMATORS: Mapping[str, type[EstimatorSettings]] = {
+    "response": ResponseSettings,
+    "classical": ClassicalSettings,
+    "mirrored": MirroredSettings,
+}
 
 
 class StewardError(ValidatorError):
@@ -38,11 +53,15 @@ class Substance:
 
 
 def rotate_key(wallet: Wallet, settings: Settings, *, light: bool = False) -> int:
-    """Publish a new key epoch; its secret is saved before the chain hears of the key. Returns the epoch."""
+    """Publish a new key epoch; its secret is saved before the chain hears of the key. Returns the epoch.
+
+    A secret that an earlier try saved and could not publish is the one that is published now.
+    """
     epoch = wallet.contracts.dao.key_epoch() + 1
-    pair = generate_keypair()
-    save_epoch(settings, epoch, pair.secret, light=light)
-    wallet.sender.send(wallet.contracts.dao.publish_key_epoch(pair.public), intent=f"epoch/{epoch}")
+    if not settings.path(epoch_name(epoch)).exists():
+        save_epoch(settings, epoch, generate_keypair().secret, light=light)
+    call = wallet.contracts.dao.publish_key_epoch(public_key(load_epoch(settings, epoch)))
+    wallet.sender.send(call, intent=f"epoch/{epoch}")
     return epoch
 
 
@@ -57,19 +76,13 @@ def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = Non
         raise StewardError(
             "publish a key epoch first (`validator dao rotate-key`): queries and anchor are sealed to it"
         )
+    rehearse(substance)
     key = record_key or secrets.token_bytes(RECORD_KEY_BYTES)
     deployment = wallet.deployment
     plain = pack_sealed(substance.anchor, substance.queries, key)
     context = dao_context(deployment.chain_id, deployment.rounds, deployment.dao, epoch)
     sealed = seal(plain, [wallet.contracts.dao.key_of(epoch)], context)
-    document = {
-        **substance.rules,
-        "format": FORMAT,
-        "versions": own_versions().model_dump(),
-        "model": {**substance.rules["model"], "weights": _stored(wallet, substance.weights)},
-        "sealed": {"file": _stored(wallet, sealed), "key_epoch": epoch},
-    }
-    manifest = make_manifest(document)
+    manifest = _manifest(substance.rules, _stored(wallet, substance.weights), _stored(wallet, sealed), epoch)
     wallet.store.put(manifest.to_bytes())
     version = wallet.contracts.dao.manifest_version() + 1
     call = wallet.contracts.dao.publish_manifest(manifest.digest())
@@ -77,6 +90,38 @@ def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = Non
     if wallet.contracts.rounds.current_round() == 0:
         wallet.sender.send(wallet.contracts.rounds.open(), intent="open")
     return manifest
+
+
+def rehearse(substance: Substance) -> None:
+    """Put together what every validator will have to: whatever does not fit is refused here, before a round is opened
+    that nobody could score. Raises ManifestError, InfluenceError, BadSchema or StewardError.
+    """
+    nowhere = {"digest": "0" * 64, "codec": "raw", "size": 0}
+    manifest = _manifest(substance.rules, nowhere, nowhere, 1)
+    make_settings(_ESTIMATORS[manifest.estimator.name], manifest.estimator.arguments())
+    payload_schema(manifest)
+    model = build(manifest.model.family, manifest.model.config)
+    load_weights(model, substance.weights)
+    problem = Problem(model, substance.anchor, substance.queries, objective=manifest.scoring.objective)
+    rules, inputs = manifest.payload, substance.queries.inputs
+    wanted = torch.int64 if rules.dtype == "int64" else torch.float32
+    if list(inputs.shape[1:]) != rules.shape or inputs.dtype != wanted:
+        found = f"{inputs.dtype} {list(inputs.shape[1:])}"
+        raise StewardError(f"the queries have inputs of {found}, payload asks for {wanted} {rules.shape}")
+    if problem.classes != rules.classes:
+        raise StewardError(f"payload.classes is {rules.classes}, the model tells {problem.classes} apart")
+
+
+def _manifest(rules: Mapping[str, Any], weights: dict[str, Any], sealed: dict[str, Any], epoch: int) -> Manifest:
+    model = rules.get("model")
+    document = {
+        **rules,
+        "format": FORMAT,
+        "versions": own_versions().model_dump(),
+        "model": {**model, "weights": weights} if isinstance(model, Mapping) else model,
+        "sealed": {"file": sealed, "key_epoch": epoch},
+    }
+    return make_manifest({key: value for key, value in document.items() if value is not None})
 
 
 def admit(wallet: Wallet, operator: str) -> None:

@@ -16,9 +16,9 @@ from validator.manifest import Manifest
 from validator.rounds.evidence import Evidence
 from validator.rounds.lifecycle import Fact, RoundState, fold, submissions
 from validator.rounds.types import Carry, Submission
+from validator.stages.chronicle import to_fact
 from validator.stages.discover import to_row
 from validator.stages.documents import load_carry, load_manifest, read_evidence
-from validator.stages.node import to_fact
 
 
 class AuditError(ValidatorError):

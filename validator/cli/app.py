@@ -37,8 +37,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_REFUSED)
-    except (ValidatorError, OSError) as error:
+    except ValidatorError as error:
         _fail(str(error), EXIT_REFUSED)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_REFUSED)
     except (RuntimeError, ValueError) as error:
         if type(error).__module__.startswith(("validator.exact", "validator.influence")):
             _fail(str(error), EXIT_REFUSED)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from validator.settings import Settings, load_settings
+from validator.settings import CONFIG_NAME, Settings, SettingsError, load_settings
 
 Home = Annotated[Path | None, typer.Option(help="Folder of keys, configuration and journal.", envvar="VALIDATOR_HOME")]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
@@ -22,14 +22,33 @@ Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint, or several sep
 Contract = Annotated[str | None, typer.Option(help="Address of the DAO's ScoringRounds contract.")]
 Content = Annotated[str | None, typer.Option(help="Content store: local:PATH, kubo:URL or gateway:URL.")]
 
+MOST_UNITS = 2**128 - 1
+"""The largest amount of a token that the contracts count."""
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def settings_for(home: Path | None, **options: object) -> Settings:
     """Settings of a command, with logs set up accordingly."""
-    settings = load_settings(home, **options)
+    try:
+        settings = load_settings(home, **options)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{CONFIG_NAME} is not TOML: {error}") from None
     setup_logs(settings.log_format, settings.log_level)
     return settings
+
+
+def checked_address(text: str) -> str:
+    """An account that a person named, with its checksum. Refuses what is no address, a mistyped one (its upper and
+    lower case are a checksum, EIP-55), and the zero address, which nobody holds.
+    """
+    from eth_utils.address import is_address, to_checksum_address
+
+    if not (text.startswith("0x") and is_address(text)):
+        raise typer.BadParameter(f"{text!r} is not an address: 0x and 40 hex digits, exactly as its owner gave it")
+    if int(text, 16) == 0:
+        raise typer.BadParameter("the zero address belongs to nobody")
+    return str(to_checksum_address(text))
 
 
 def setup_logs(form: str = "console", level: str = "info") -> None:

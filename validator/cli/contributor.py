@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.common import Content, Contract, Home, Json, Rpc, checked_address, emit, settings_for
 from validator.words import points, units
 
 
@@ -99,8 +99,9 @@ def claim(
     from validator.actions.connect import open_wallet
     from validator.actions.contributor import claim as pay
 
+    payee = None if account is None else checked_address(account)
     wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract, content=content))
-    payee = account or wallet.signer.address
+    payee = payee or wallet.signer.address
     amount, receipt = pay(wallet, payee)
     answer = {"account": payee, "amount": amount, "transaction": "0x" + receipt.transaction_hash.hex()}
     emit(answer, as_json, [f"{units(amount)} tokens paid to {payee}"])

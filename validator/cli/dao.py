@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.common import MOST_UNITS, Content, Contract, Home, Json, Rpc, checked_address, emit, settings_for
 from validator.cli.keys import Light
 
 app = typer.Typer(help="Found and run a data DAO.", no_args_is_help=True)
@@ -33,14 +33,20 @@ def init(
 
     from validator.actions.connect import finality_of
     from validator.actions.found import found, read_parameters
-    from validator.actions.steward import rotate_key
+    from validator.actions.steward import StewardError, rotate_key
+    from validator.errors import ValidatorError
 
-    if dev_tokens == bool(stake_token and reward_token):
-        raise typer.BadParameter("give --stake-token and --reward-token, or --dev-tokens")
+    tokens = _tokens(stake_token, reward_token, dev_tokens)
     settings = settings_for(home, rpc=rpc, content=content)
-    tokens = None if dev_tokens else (str(stake_token), str(reward_token))
     wallet = found(settings, read_parameters(parameters), tokens, finality_of(settings))
-    rotate_key(wallet, settings, light=light)
+    try:
+        rotate_key(wallet, settings, light=light)
+    except ValidatorError as error:
+        rounds = wallet.deployment.rounds
+        raise StewardError(
+            f"the contracts are deployed, the key epoch is not published ({error}): go on with "
+            f"`validator dao rotate-key --contract {rounds}`"
+        ) from None
     emit(asdict(wallet.deployment), as_json)
 
 
@@ -82,6 +88,7 @@ def admit(operator: Address, home: Home = None, rpc: Rpc = None, contract: Contr
     from validator.actions.connect import open_wallet
     from validator.actions.steward import admit as admit_operator
 
+    operator = checked_address(operator)
     admit_operator(open_wallet(settings_for(home, rpc=rpc, contract=contract)), operator)
     typer.echo(f"{operator} may join")
 
@@ -103,9 +110,10 @@ def grant(
     from validator.actions.steward import grant as grant_key
     from validator.actions.steward import joined_key
 
+    operator, given = checked_address(operator), None if hpke_key is None else _hex32(hpke_key)
     settings = settings_for(home, rpc=rpc, contract=contract)
     wallet = open_wallet(settings)
-    key = _hex32(hpke_key) if hpke_key else joined_key(wallet, operator)
+    key = given or joined_key(wallet, operator)
     epochs = [epoch] if epoch else list(range(1, wallet.contracts.dao.key_epoch() + 1))
     grant_key(wallet, settings, operator, key, epochs)
     typer.echo(f"{operator} was granted key epoch {', '.join(map(str, epochs))}")
@@ -113,7 +121,7 @@ def grant(
 
 @app.command("fund")
 def fund(
-    amount: Annotated[int, typer.Argument(min=1, help="Base units of the reward token.")],
+    amount: Annotated[int, typer.Argument(min=1, max=MOST_UNITS, help="Base units of the reward token.")],
     home: Home = None,
     rpc: Rpc = None,
     contract: Contract = None,
@@ -124,6 +132,15 @@ def fund(
 
     fund_pool(open_wallet(settings_for(home, rpc=rpc, contract=contract)), amount)
     typer.echo(f"{amount} units are in the pool")
+
+
+def _tokens(stake: str | None, reward: str | None, dev_tokens: bool) -> tuple[str, str] | None:
+    """Addresses of stake and reward token, or None for tokens of our own."""
+    if dev_tokens and stake is None and reward is None:
+        return None
+    if dev_tokens or stake is None or reward is None:
+        raise typer.BadParameter("give --stake-token and --reward-token, or --dev-tokens")
+    return checked_address(stake), checked_address(reward)
 
 
 def _hex32(text: str) -> bytes:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from validator.settings import SettingsError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -24,4 +26,7 @@ def devchain(
         for key in chain.keys:
             typer.echo(f"  {key.address}  0x{key.secret.hex()}")
 
-    serve(port, block_seconds=block_seconds, ready=announce)
+    try:
+        serve(port, block_seconds=block_seconds, ready=announce)
+    except OSError as error:
+        raise SettingsError(f"port {port} of 127.0.0.1: {error.strerror}; choose another with --port") from None

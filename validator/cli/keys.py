@@ -55,9 +55,6 @@ def protection_import(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)], home: Home = None
 ) -> None:
     """Add an exported signing history to this home's."""
-    from validator.actions.home import PROTECTION
-    from validator.journal import SigningProtection
+    from validator.actions.home import import_history
 
-    path = settings_for(home).path(PROTECTION)
-    count = SigningProtection(path, create=not path.exists()).merge(file.read_text())
-    typer.echo(f"{count} signatures imported")
+    typer.echo(f"{import_history(settings_for(home), file)} signatures imported")

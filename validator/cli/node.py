@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.common import MOST_UNITS, Content, Contract, Home, Json, Rpc, emit, settings_for
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def join(
-    stake: Annotated[int, typer.Argument(min=1, help="Stake, in base units of the stake token.")],
+    stake: Annotated[int, typer.Argument(min=1, max=MOST_UNITS, help="Stake, in base units of the stake token.")],
     home: Home = None,
     rpc: Rpc = None,
     contract: Contract = None,

@@ -12,6 +12,7 @@ timestamp of the newest finalised block, never with a local clock, so every node
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -100,9 +101,9 @@ class RoundState:
         return included(self.first_id, self.end_id, self.reports.values(), self.total_weight)
 
 
-def fold(facts: Iterable[Fact]) -> dict[int, RoundState]:
-    """All rounds by number. Facts must be in chain order; facts about other things are passed over."""
-    rounds: dict[int, RoundState] = {}
+def fold(facts: Iterable[Fact], before: Mapping[int, RoundState] | None = None) -> dict[int, RoundState]:
+    """All rounds by number, going on from `before`. Facts must be in chain order; others are passed over."""
+    rounds = dict(before or {})
     for fact in facts:
         apply = _APPLY.get(fact.name)
         if apply is not None:
@@ -112,8 +113,10 @@ def fold(facts: Iterable[Fact]) -> dict[int, RoundState]:
 
 
 def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submission]:
-    """Submissions with ids in [first_id, end_id), in order of id."""
-    found = (
+    """Submissions with ids in [first_id, end_id), in order of id, which is chain order."""
+    submitted = [fact for fact in facts if fact.name == "ContributionSubmitted"]
+    start, stop = (bisect_left(submitted, id_, key=lambda fact: int(fact.args["id"])) for id_ in (first_id, end_id))
+    return [
         Submission(
             id=int(fact.args["id"]),
             contributor=str(fact.args["contributor"]),
@@ -122,10 +125,8 @@ def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submi
             size=int(fact.args["size"]),
             key_epoch=int(fact.args["keyEpoch"]),
         )
-        for fact in facts
-        if fact.name == "ContributionSubmitted" and first_id <= int(fact.args["id"]) < end_id
-    )
-    return sorted(found, key=lambda submission: submission.id)
+        for fact in submitted[start:stop]
+    ]
 
 
 def weights_at_close(facts: Iterable[Fact], round_: int) -> dict[str, int]:

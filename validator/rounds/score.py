@@ -26,6 +26,10 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all); must not raise."""
 
 
+class ScoringFault(ValidatorError):
+    """The estimator refused the DAO's own model, data or parameters; no contribution can cause it."""
+
+
 class VersionMismatch(ValidatorError):
     """The manifest asks for arithmetic or rules that this node does not have."""
 
@@ -78,9 +82,12 @@ def score_round(
     if [item.submission.id for item in opened] != list(range(terms.first_id, terms.end_id)):
         raise ValueError("opened contributions must be the round's ids, in order")
     distinct = drop_repeats(record_key, carry.known, problem.anchor, opened)
-    fitted = _fit(terms, manifest, problem, probes, progress)
+    try:
+        fitted = _fit(terms, manifest, problem, probes, progress)
+        scores = _score_groups(fitted, [records for _, records, _ in distinct if records is not None])
+    except (exact.ExactError, influence.InfluenceError) as error:
+        raise ScoringFault(f"round {terms.round} cannot be scored under its manifest: {error}") from error
     fitted_bytes = fitted.to_bytes()
-    scores = _score_groups(fitted, [records for _, records, _ in distinct if records is not None])
     lines = _lines(manifest, terms.pool, distinct, scores)
     return Judged(_assemble(terms, carry, file_digest(fitted_bytes), lines, distinct), fitted_bytes)
 

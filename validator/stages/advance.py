@@ -38,7 +38,7 @@ def _send(identity: Identity, intent: str, call: Call) -> None:
 
 
 def _due(node: Node) -> list[tuple[str, Call]]:
-    contract, rounds = node.contracts.rounds, node.rounds()
+    contract, rounds = node.contracts.rounds, node.chronicle.rounds()
     if not rounds:
         return [("open/1", contract.open())]
     due: list[tuple[str, Call]] = []
@@ -66,12 +66,12 @@ def _finalise(node: Node, state: RoundState, phase: Phase) -> list[tuple[str, Ca
 
 def _rearmed(node: Node, state: RoundState) -> int:
     """How often the seed block slipped out of reach: each drawing is an intent of its own."""
-    return sum(fact.args["round"] == state.round for fact in node.facts("SeedRearmed"))
+    return sum(fact.args["round"] == state.round for fact in node.chronicle.facts("SeedRearmed"))
 
 
 def _our_turn(node: Node, identity: Identity, intent: str) -> bool:
     """Whether those ahead of us have had their time, counted from when the step first would have passed."""
-    operators = sorted({str(fact.args["operator"]) for fact in node.facts("ValidatorJoined")})
+    operators = sorted({str(fact.args["operator"]) for fact in node.chronicle.facts("ValidatorJoined")})
     if identity.operator.lower() not in operators:
         return False
     turn = (operators.index(identity.operator.lower()) + int(intent.split("/")[1])) % len(operators)

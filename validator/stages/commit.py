@@ -61,7 +61,7 @@ def restore(node: Node, state: RoundState) -> None:
     identity = node.identity
     if identity is None or node.journal.step(state.round, state.attempt, "scored") is not None:
         return
-    for fact in node.facts("Committed"):
+    for fact in node.chronicle.facts("Committed"):
         mine = fact.args["operator"] == identity.operator.lower()
         if mine and (fact.args["round"], fact.args["attempt"]) == (state.round, state.attempt) and fact.args["backup"]:
             plain = open_backup(identity.hpke_secret, fact.args["backup"], info=_backup_info(node, identity, state))

@@ -24,6 +24,8 @@ def run(node: Node) -> int:
         if batch.rollback_to is not None:
             log.warning("chain reorganised below a block taken for final; rolled back", block=batch.rollback_to)
             node.journal.rollback(batch.rollback_to)
+            node.chronicle.forget()
+            node.history_checked = 0
             continue
         if batch.checkpoint is None or (marks and batch.checkpoint == marks[0]):
             return total
@@ -43,7 +45,7 @@ def learn_keys(node: Node) -> None:
     """Take up the key epochs that were granted to our operator since the last look."""
     identity = node.identity
     if identity is not None:
-        facts = node.facts("KeyEpochPublished", "KeyGranted")
+        facts = [*node.chronicle.facts("KeyEpochPublished"), *node.chronicle.facts("KeyGranted")]
         node.epoch_secrets = granted_secrets(
             facts, node.deployment, identity.operator, identity.hpke_secret, node.epoch_secrets
         )

@@ -33,17 +33,22 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> bool:
 
 def of_round(node: Node, state: RoundState) -> list[Submission]:
     """Submissions of a closed round, or all those so far of the open one."""
-    facts = node.facts("ContributionSubmitted")
+    facts = node.chronicle.facts("ContributionSubmitted")
     if state.closed:
         return submissions(facts, state.first_id, state.end_id)
-    last = max((other.end_id for other in node.rounds().values() if other.closed and not other.abandoned), default=1)
-    return submissions(facts, last, 2**63)
+    judged = (other for other in node.chronicle.rounds().values() if other.closed and not other.abandoned)
+    return submissions(facts, max((other.end_id for other in judged), default=1), 2**63)
 
 
 def available(node: Node, submission: Submission) -> bool:
     """Whether the envelope is in our store, verified, with exactly the declared size."""
-    known = node.journal.content_state(submission.digest, submission.codec)
-    return known is not None and known[0] == "fetched"
+    key = (submission.digest, submission.codec)
+    if key not in node.held:
+        known = node.journal.content_state(*key)
+        if known is None or known[0] != "fetched":
+            return False
+        node.held.add(key)
+    return True
 
 
 def read_envelope(node: Node, submission: Submission) -> bytes:
@@ -52,9 +57,9 @@ def read_envelope(node: Node, submission: Submission) -> bytes:
 
 
 def _fetch(node: Node, submission: Submission) -> bool:
-    state, tries, _, retry_at = node.journal.content_state(submission.digest, submission.codec) or ("", 0, "", 0.0)
-    if state == "fetched":
+    if available(node, submission):
         return True
+    _, tries, _, retry_at = node.journal.content_state(submission.digest, submission.codec) or ("", 0, "", 0.0)
     if node.clock() < retry_at:
         return tries >= PATIENT_TRIES
     try:

@@ -15,7 +15,8 @@ def check(node: Node) -> None:
     identity = node.identity
     if identity is None:
         return
-    for fact in node.facts("Attested"):
+    attested = node.chronicle.facts("Attested")
+    for fact in attested[node.history_checked :]:
         if fact.args["operator"] != identity.operator.lower():
             continue
         round_, attempt = int(fact.args["round"]), int(fact.args["attempt"])
@@ -25,3 +26,4 @@ def check(node: Node) -> None:
                 f"the chain shows our attestation of round {round_}, attempt {attempt}, the signing history does not: "
                 "import the history of the machine that signed it (`validator keys protection-import`)"
             )
+    node.history_checked = len(attested)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from web3 import Web3
 
@@ -19,9 +18,8 @@ from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store
 from validator.journal import Journal, SigningProtection
-from validator.journal.database import Row
 from validator.manifest import Manifest
-from validator.rounds.lifecycle import Fact, RoundState, fold
+from validator.stages.chronicle import Chronicle
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,46 +67,21 @@ class Node:
     epoch_secrets: dict[int, bytes] = field(default_factory=dict)
     due_since: dict[str, float] = field(default_factory=dict)
     manifests: dict[bytes, Manifest] = field(default_factory=dict)
+    held: set[tuple[bytes, int]] = field(default_factory=set)
+    history_checked: int = 0
+    _chronicle: Chronicle | None = None
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
     progress: Callable[[int, int], None] | None = None
 
-    def facts(self, *names: str) -> list[Fact]:
-        """Finalised events as the rules read them."""
-        return [to_fact(row) for row in self.journal.events(*names)]
-
-    def rounds(self) -> dict[int, RoundState]:
-        """Every round as finalised events tell it."""
-        return fold(self.facts(*ROUND_EVENTS))
+    @property
+    def chronicle(self) -> Chronicle:
+        """Finalised events, as the rules read them."""
+        if self._chronicle is None:
+            self._chronicle = Chronicle(self.journal)
+        return self._chronicle
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""
         mark = self.journal.mark()
         return mark.timestamp if mark else 0
-
-
-ROUND_EVENTS = (
-    "RoundOpened",
-    "RoundClosed",
-    "SeedDrawn",
-    "AvailabilityReported",
-    "Committed",
-    "Attested",
-    "RoundFinalised",
-    "RoundRetried",
-    "RoundAbandoned",
-)
-
-
-def to_fact(row: Row) -> Fact:
-    """A journalled event in the terms of the rules: addresses in lower case, so that equal means equal."""
-    return Fact(row.name, {key: lower_addresses(value) for key, value in row.args.items()})
-
-
-def lower_addresses(value: Any) -> Any:  # noqa: ANN401 - event arguments are what the ABI says
-    """Checksummed addresses inside event arguments to lower case."""
-    if isinstance(value, str) and len(value) == 42 and value.startswith("0x"):
-        return value.lower()
-    if isinstance(value, dict):
-        return {key: lower_addresses(item) for key, item in value.items()}
-    return value

@@ -23,7 +23,7 @@ def tick(node: Node) -> None:
     if node.identity is not None:
         node.identity.sender.resume()
     now = node.finalised_time()
-    for state in node.rounds().values():
+    for state in list(node.chronicle.rounds().values()):
         _guarded(node, state, state.phase(now))
     advance.run(node)
 

@@ -88,7 +88,7 @@ def terms_of(state: RoundState, chain_id: int, contract: str) -> Terms:
 
 def carry_into(node: Node, state: RoundState) -> Carry:
     """What earlier finalised rounds hand to this one."""
-    earlier = sorted((other for other in node.rounds().values() if other.round < state.round), key=lambda r: r.round)
+    earlier = [other for number, other in sorted(node.chronicle.rounds().items()) if number < state.round]
     return load_carry(node.store, [other.final["evidence"] for other in earlier if other.final is not None])
 
 

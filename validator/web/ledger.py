@@ -61,13 +61,12 @@ class Ledger:
 
     def take(self, facts: Iterable[Fact]) -> None:
         """Take up the next facts, in chain order."""
-        fresh = 0
+        fresh: list[Fact] = []
         for fact in facts:
             if fact.name == "ContributionSubmitted":
                 self._submitted(fact)
                 continue
-            self.facts.append(fact)
-            fresh += 1
+            fresh.append(fact)
             self._member(fact)
             if fact.name == "RoundClosed":
                 signers = {name: member.signer for name, member in self.members.items()}
@@ -77,8 +76,11 @@ class Ledger:
                 self.manifests.append(fact.args["digest"])
             elif fact.name == "ScoreRecorded":
                 self.recorded.add(int(fact.args["id"]))
-        if fresh:
-            self.rounds = _rounds(self.facts)
+        self.facts += fresh
+        try:
+            self.rounds = fold(fresh, self.rounds)
+        except ValueError as error:
+            raise LedgerError(str(error)) from None
 
     def round_of(self, contribution: int) -> RoundState | None:
         """The round that judged or will judge a contribution; None while no round is open. An abandoned round hands its
@@ -137,13 +139,6 @@ class Ledger:
             self.members[operator] = replace(fresh, stake=int(fact.args["stake"]), exit_at=None, withdrawn=False)
         elif member is not None:
             self.members[operator] = _after(member, fact)
-
-
-def _rounds(facts: list[Fact]) -> dict[int, RoundState]:
-    try:
-        return fold(facts)
-    except ValueError as error:
-        raise LedgerError(str(error)) from None
 
 
 def _after(member: Member, fact: Fact) -> Member:

@@ -27,10 +27,10 @@ from validator.manifest import Manifest
 from validator.rounds.evidence import Evidence, EvidenceError
 from validator.rounds.lifecycle import Fact
 from validator.rounds.merkle import Tree
+from validator.stages.chronicle import to_fact
 from validator.stages.discover import to_row
 from validator.stages.documents import load_manifest, read_evidence
-from validator.stages.node import to_fact
-from validator.web.ledger import Ledger
+from validator.web.ledger import Ledger, LedgerError
 
 FRESH_SECONDS = 1.0
 CATCH_UP_SECONDS = 5.0
@@ -164,6 +164,8 @@ class Source:
             self._known, self._fault = self._catch_up(), None
         except ValidatorError as fault:
             self._fault = fault
+            if isinstance(fault, LedgerError):
+                self._start_over()  # a batch was taken up in part
         self._momentary = {}
 
     def _catch_up(self) -> Known:

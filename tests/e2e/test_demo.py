@@ -1,0 +1,76 @@
+"""The two faces of the demonstration: one JSON object, and a terminal with an explorer left running until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from validator.demo.play import SHARES
+
+COMMAND = [sys.executable, "-m", "validator", "demo"]
+GARBAGE = ("mislabelled", "noise", "duplicate", "replayed", "malformed")
+PATIENCE = 240
+
+
+@pytest.mark.timeout(PATIENCE + 30)
+def test_demo__json__pays_honest_contributors_and_the_audit_agrees():
+    done = subprocess.run([*COMMAND, "--json"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    answer = json.loads(done.stdout)
+    assert [(r["round"], r["status"], r["attestations"], r["equal"]) for r in answer["rounds"]] == [
+        (1, "finalised", 3, True),
+        (2, "finalised", 3, True),
+    ]
+    assert set(answer["shares"]) == set(SHARES)
+    assert answer["shares"]["clean"] + answer["shares"]["narrow"] >= 0.95
+    assert sum(answer["shares"][kind] for kind in GARBAGE) <= 0.02
+    assert answer["audit"] == {"level": 4, "match": True, "signatures": 3}
+    for played in answer["rounds"]:
+        assert 0 < played["paid"] <= played["pool"]
+        assert all(played["gas"][name] > 21_000 for name in ("commit", "attest", "finalise", "submit", "claim"))
+        assert {c["kind"] for c in played["contributions"]} == set(SHARES)
+        assert all((c["status"] == "paid") == (c["score"] > 0) for c in played["contributions"])
+    statuses = {c["status"] for played in answer["rounds"] for c in played["contributions"]}
+    assert statuses >= {"paid", "below_noise", "duplicate", "replayed", "malformed", "undecryptable", "oversized"}
+
+
+@pytest.mark.timeout(PATIENCE + 30)
+def test_demo__terminal__leaves_the_explorer_running_until_interrupted(tmp_path: Path):
+    out = tmp_path / "out"
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "COLUMNS": "140"}
+    with out.open("wb") as file:
+        process = subprocess.Popen([*COMMAND, "--seed", "1"], stdout=file, stderr=file, env=environment)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(r"The explorer is at (http://127\.0\.0\.1:\d+)", out.read_text())):
+            assert process.poll() is None, out.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        with urllib.request.urlopen(found.group(1), timeout=10) as page:
+            assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+    text = out.read_text()
+    assert "Who got the money" in text
+    assert "re-executed from scratch: the same bits" in text
+    assert not list(tmp_path.glob("poc-demo-*")), "the demonstration's folder was left behind"
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "4294967296"])
+def test_demo__seed_that_is_none__is_refused_in_one_line(seed: str):
+    done = subprocess.run([*COMMAND, "--seed", seed], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
