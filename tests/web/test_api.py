@@ -57,7 +57,8 @@ def test_round__json__agrees_with_the_evidence(client: TestClient, played: Playe
     assert answer["quorum"]["reached"] is True
     assert answer["answers"][0]["good"] is True
     assert answer["validators"][0]["held"] == len(KINDS)
-    assert [check["ok"] for check in answer["checks"]] == [True] * 13
+    assert len(answer["checks"]) >= 13
+    assert {check["ok"] for check in answer["checks"]} == {True}
     assert answer["evidence"]["fault"] is None
 
 

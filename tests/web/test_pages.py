@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 from tests.web.conftest import Played
 from tests.web.support import scripted
 from validator.actions.connect import view_of
-from validator.actions.found import read_substance, record_key
-from validator.actions.steward import publish
 from validator.chain.deploy import deploy_token
 from validator.chain.typed_data import attestation_digest
+from validator.manifest import make_manifest
+from validator.stages.documents import load_manifest
 from validator.web.app import make_app
 from validator.web.source import Source
 
@@ -239,10 +239,12 @@ def test_pages__hostile_token_symbol__cut_and_escaped(played: Played) -> None:
 
 
 def test_manifest__hostile_keys_and_values__escaped(played: Played) -> None:
-    world = played.world
-    substance = read_substance(world.folder / "dao")
-    model = {**substance.rules["model"], "config": {**substance.rules["model"]["config"], HOSTILE: f'">{HOSTILE}'}}
-    publish(world.wallet, replace(substance, rules={**substance.rules, "model": model}), record_key(world.steward))
+    world, dao = played.world, played.view.contracts.dao
+    document = load_manifest(played.view.store, world.round(1).manifest).model_dump()
+    document["model"]["config"] |= {HOSTILE: f'">{HOSTILE}'}  # the steward's own command would refuse it
+    hostile = make_manifest(document)
+    played.view.store.put(hostile.to_bytes())
+    world.wallet.sender.send(dao.publish_manifest(hostile.digest()), intent="hostile manifest")
     world.play([played.node], lambda: sum(fact.name == "ManifestPublished" for fact in world.facts()) == 2)
     client = TestClient(make_app(Source(played.view)))
     html = client.get("/manifest").text

@@ -8,7 +8,7 @@ from validator.audit.case import Case, to_attestation
 from validator.audit.verdict import Check
 from validator.chain.typed_data import attestation_digest, recover
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
-from validator.rounds.evidence import outcome
+from validator.rounds.evidence import outcome, sealed
 from validator.rounds.included import quorum
 from validator.rounds.lifecycle import weights_at_close
 from validator.rounds.seed import round_seed
@@ -65,6 +65,7 @@ def _origin(case: Case) -> Iterator[Check]:
 
 
 def _contents(case: Case) -> Iterator[Check]:
+    yield Check("bundle", sealed(case.evidence) == case.evidence, "its own roots and totals follow from its lines")
     evidence, lines = case.evidence, case.evidence.contributions
     named = [(s.id, s.contributor, s.digest.hex(), s.codec, s.size, s.key_epoch) for s in case.submitted]
     listed = [(line.id, line.contributor, line.digest, line.codec, line.size, line.key_epoch) for line in lines]
