@@ -19,13 +19,13 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from validator.errors import ValidatorError
+from validator.settings import HUNG_SECONDS
 from validator.stages.node import Node
 from validator.stages.round import tick
 
 log = structlog.get_logger("daemon")
 
 STOP_SECONDS = 8.0
-HUNG_SECONDS = 3600.0
 MAX_BACKOFF_SECONDS = 60.0
 EXIT_HUNG = 75
 
@@ -37,6 +37,7 @@ class Health:
     started: float = field(default_factory=time.monotonic)
     ticks: int = 0
     failures: int = 0
+    failures_total: int = 0
     in_tick_since: float | None = None
     last_success: float | None = None
     last_error: str = ""
@@ -110,6 +111,7 @@ class Daemon:
 
     def _failed(self, message: str) -> None:
         self.health.failures += 1
+        self.health.failures_total += 1
         self.health.last_error = message
         wait = min(self._poll * 2**self.health.failures, MAX_BACKOFF_SECONDS)
         self._resume_at = time.monotonic() + wait

@@ -17,6 +17,8 @@ from validator.errors import ValidatorError
 
 CONFIG_NAME = "validator.toml"
 DEFAULT_HOME = Path("~/.poc-validator")
+HUNG_SECONDS = 3600.0
+"""A step in hand for longer than this has hung: health says so, and the watchdog ends the process."""
 
 
 class SettingsError(ValidatorError):

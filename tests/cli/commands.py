@@ -111,6 +111,7 @@ class Zygote:
         request = {"arguments": arguments, "environment": environment(self._folder, env), "seconds": SECONDS}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        code = int(self._process.stdout.readline())
+        code = self._process.stdout.readline()
+        assert code, "the program cannot even be imported"
         out, err = (stream.read_text() for stream in self._streams)
-        return Outcome(arguments, code, out, err)
+        return Outcome(arguments, int(code), out, err)

@@ -7,11 +7,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.web.conftest import Played
-from validator import daemon as daemon_module
 from validator.daemon import Daemon, Health
+from validator.settings import HUNG_SECONDS
 from validator.stages.round import tick
 from validator.web.app import make_app
-from validator.web.health import HUNG_SECONDS, Vitals, alive, ready
+from validator.web.health import Vitals, alive, ready
 from validator.web.source import Source
 
 POLL = 2.0
@@ -20,10 +20,6 @@ LATE = 10 * POLL + 30
 
 def vitals(now: float = 1000.0, **noted: object) -> Vitals:
     return Vitals(Health(**{"started": 0.0, **noted}), POLL, clock=lambda: now)  # type: ignore[arg-type]
-
-
-def test_hung_seconds__here_and_in_the_daemon__the_same() -> None:
-    assert HUNG_SECONDS == daemon_module.HUNG_SECONDS
 
 
 @pytest.mark.parametrize(

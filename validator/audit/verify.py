@@ -10,7 +10,7 @@ from validator.chain.typed_data import attestation_digest, recover
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
 from validator.rounds.evidence import outcome, sealed
 from validator.rounds.included import quorum
-from validator.rounds.lifecycle import weights_at_close
+from validator.rounds.lifecycle import snapshot
 from validator.rounds.seed import round_seed
 from validator.rounds.types import Status
 
@@ -25,14 +25,14 @@ def signers(case: Case) -> dict[str, int]:
     """Operators whose signature on the final answer is good, with their weight in the round's snapshot."""
     place = (case.deployment.chain_id, case.deployment.rounds)
     final = attestation_digest(*place, case.attestation)
-    keys = {str(f.args["operator"]): str(f.args["signer"]) for f in case.facts if f.name == "ValidatorJoined"}
-    weights = weights_at_close(case.facts, case.state.round)
+    members = snapshot(case.facts, case.state.round)
     good: dict[str, int] = {}
     for operator, (_, signature, fields) in case.state.attestations.items():
         digest = attestation_digest(*place, to_attestation(fields))
         signer = recover(digest, signature)
-        if digest == final and signer is not None and signer.lower() == keys.get(operator):
-            good[operator] = weights.get(operator, 0)
+        expected, weight = members.get(operator, ("", 0))
+        if digest == final and signer is not None and signer.lower() == expected:
+            good[operator] = weight
     return good
 
 

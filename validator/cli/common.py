@@ -42,9 +42,10 @@ def checked_address(text: str) -> str:
     """An account that a person named, with its checksum. Refuses what is no address, a mistyped one (its upper and
     lower case are a checksum, EIP-55), and the zero address, which nobody holds.
     """
-    from eth_utils.address import is_address, to_checksum_address
+    from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
-    if not (text.startswith("0x") and is_address(text)):
+    unchecked = text[2:] in (text[2:].lower(), text[2:].upper())
+    if not (text.startswith("0x") and is_hex_address(text) and (unchecked or is_checksum_address(text))):
         raise typer.BadParameter(f"{text!r} is not an address: 0x and 40 hex digits, exactly as its owner gave it")
     if int(text, 16) == 0:
         raise typer.BadParameter("the zero address belongs to nobody")

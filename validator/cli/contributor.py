@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from validator.cli.common import Content, Contract, Home, Json, Rpc, checked_address, emit, settings_for
-from validator.words import points, units
+from validator.words import points, reason_words, units
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +76,7 @@ def score(
         "records": line.records,
         "repeats": line.repeats,
     }
-    why = f"{line.words()}{f' ({line.reason})' if line.reason else ''}"
+    why = f"{line.words()}{f': {reason_words(line.reason)}' if line.reason else ''}"
     repeats = f", {line.repeats} repeated ones left out" if line.repeats else ""
     lines = [
         f"contribution {contribution}, round {standing.round}: {why}",

@@ -129,14 +129,16 @@ def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submi
     ]
 
 
-def weights_at_close(facts: Iterable[Fact], round_: int) -> dict[str, int]:
-    """Weight of every operator in the snapshot of a round: what the last change before its close made it."""
-    weights: dict[str, int] = {}
+def snapshot(facts: Iterable[Fact], round_: int) -> dict[str, tuple[str, int]]:
+    """(signing address, weight) of every operator when a round was closed, as the last events before that made them."""
+    signers, weights = dict[str, str](), dict[str, int]()
     for fact in facts:
+        if fact.name == "ValidatorJoined":
+            signers[str(fact.args["operator"])] = str(fact.args["signer"])
         if fact.name == "StakeChanged":
             weights[str(fact.args["operator"])] = int(fact.args["weight"])
         if fact.name == "RoundClosed" and int(fact.args["round"]) == round_:
-            return weights
+            return {operator: (signer, weights.get(operator, 0)) for operator, signer in signers.items()}
     raise ValueError(f"round {round_} was not closed")
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from validator.content import Cid, ContentSource, NotFound, root
+from validator.content import BadDag, Cid, ContentSource, NotFound, root
 from validator.envelope import Context, open_envelope
 from validator.errors import ValidatorError
 from validator.influence import Problem, Records
@@ -94,11 +94,15 @@ def read_evidence(store: ContentSource, digest: bytes) -> Evidence:
 
 
 def read_by_digest(store: ContentSource, digest: bytes, limit: int) -> bytes:
-    """A file by the digest of its root block alone: small files are one raw block, larger ones hang under dag-pb."""
+    """A file by the digest of its root block alone: small files are one raw block, larger ones hang under dag-pb.
+
+    Stores find blocks by digest, whatever codec is asked for, so the root itself must say what it is: dag-pb is tried
+    first, and no JSON document and no safetensors file is a well-formed UnixFS node.
+    """
     try:
-        return store.read(Cid.from_chain(digest, CODECS["raw"]), limit)
-    except NotFound:
         return store.read(Cid.from_chain(digest, CODECS["dag-pb"]), limit)
+    except (BadDag, NotFound):
+        return store.read(Cid.from_chain(digest, CODECS["raw"]), limit)
 
 
 def file_digest(data: bytes) -> bytes:

@@ -7,22 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from validator.settings import HUNG_SECONDS
 from validator.web.models import Answer
 
 LATE_POLLS, LATE_SECONDS = 10, 30.0
-HUNG_SECONDS = 3600.0
-"""As long as `validator.daemon` lets one tick take before it ends the process."""
 
 
 class Pulse(Protocol):
     """What the daemon notes about its ticks (`validator.daemon.Health`). Times by the monotonic clock, seconds.
 
-    `ticks` counts those that succeeded, `failures` those that failed since.
+    `ticks` counts those that succeeded, `failures_total` those that failed, `failures` those that failed since a
+    success.
     """
 
     started: float
     ticks: int
     failures: int
+    failures_total: int
     in_tick_since: float | None
     last_success: float | None
     last_error: str

@@ -46,6 +46,7 @@ class NodeMetrics(Collector):
         pulse, now = self._vitals.pulse, self._vitals.clock()
         since, last = pulse.in_tick_since, pulse.last_success
         yield CounterMetricFamily("poc_ticks", "Ticks that succeeded.", pulse.ticks)
+        yield CounterMetricFamily("poc_tick_failures", "Ticks that failed.", pulse.failures_total)
         yield _gauge("poc_tick_failures_in_a_row", "Ticks that failed since the last that succeeded.", pulse.failures)
         quiet = now - (last if last is not None else pulse.started)
         yield _gauge("poc_last_success_age_seconds", "Time since a tick succeeded, or since the start.", quiet)

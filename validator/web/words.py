@@ -1,12 +1,13 @@
-"""Numbers, times and codes in words for people."""
+"""Times, sizes and phases in words for people, beside the words that every part of the program uses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-UNIT = 1_000_000
-"""Scores are shown in thousandths of the objective; they are kept in 1e-9."""
+from validator.words import points, reason_words, units
+
+__all__ = ["PHASES", "points", "reason_words", "short", "size", "span", "status_word", "units", "utc"]
 
 PHASES: Mapping[str, str] = {
     "open": "It takes contributions.",
@@ -18,48 +19,6 @@ PHASES: Mapping[str, str] = {
     "stalled": "There was no quorum in time; it will be tried again.",
     "abandoned": "It was given up, and its contributions went to the next round.",
 }
-
-REASONS: Mapping[str, str] = {
-    "declared_size": "the envelope is larger than the manifest's limit",
-    "undecryptable": "the envelope does not open: damaged, cut, or sealed for another key",
-    "replayed": "the envelope names another contributor, contract, chain or key epoch",
-    "oversized": "the envelope holds more than it may",
-    "bytes": "the payload has more bytes than the manifest allows",
-    "records": "the payload has too few or too many records",
-    "header": "the file's header is not what its format prescribes",
-    "tensor": "the payload does not hold exactly the tensors wanted",
-    "offsets": "the file's tensors leave gaps, overlap, or do not fill it",
-    "dtype": "a tensor has the wrong number type",
-    "shape": "a record has the wrong shape",
-    "finite": "a value is not a number, or infinite",
-    "range": "a value lies outside the allowed range",
-    "line": "a line of the file does not fit the schema",
-}
-"""Stable reason codes of the evidence in words; a code without an entry is shown as it is."""
-
-
-def reason_words(code: str) -> str:
-    """A reason code in words."""
-    return REASONS.get(code, code)
-
-
-def units(amount: int | None, decimals: int = 18) -> str:
-    """Base units as a decimal number with at most four places, rounded towards zero; a dash for None."""
-    if amount is None:
-        return "-"
-    sign = "-" if amount < 0 else ""
-    whole, rest = divmod(abs(amount), 10**decimals)
-    places = f"{rest:0{decimals}d}"[:4].rstrip("0") if decimals else ""
-    return f"{sign}{whole:,}{'.' + places if places else ''}"
-
-
-def points(score: int | None) -> str:
-    """A score in thousandths with two places, rounded half away from zero in integers; a dash for None."""
-    if score is None:
-        return "-"
-    hundredths = (abs(score) * 100 + UNIT // 2) // UNIT
-    sign = "-" if score < 0 and hundredths else ""
-    return f"{sign}{hundredths // 100:,}.{hundredths % 100:02d}"
 
 
 def short(text: str, head: int = 8, tail: int = 6) -> str:

@@ -1,0 +1,60 @@
+"""The tree of commands as the program itself has it, so that no command and no option can be forgotten by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from validator.cli.app import app
+
+Path = tuple[str, ...]
+ADDRESS = "0x5c7C6ef41e27a0c67e29172D9c20059e8374A01a"
+
+POSITIONS: dict[Path, tuple[str, ...]] = {
+    ("audit",): ("1",),
+    ("contribute",): ("FILE",),
+    ("dao", "admit"): (ADDRESS,),
+    ("dao", "fund"): ("1",),
+    ("dao", "grant"): (ADDRESS,),
+    ("dao", "publish"): ("FOLDER",),
+    ("join",): ("1",),
+    ("keys", "protection-import"): ("FILE",),
+    ("score",): ("1",),
+}
+"""Well-formed required arguments of each command; FILE and FOLDER stand for something that exists."""
+
+
+def commands() -> dict[Path, Any]:
+    """Every command by its words."""
+    return dict(_walk(typer.main.get_command(app), ()))
+
+
+def _walk(command: Any, words: Path) -> Iterator[tuple[Path, Any]]:
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, below in command.commands.items():
+        yield from _walk(below, (*words, name))
+
+
+def groups() -> list[Path]:
+    """The words that only group commands; none at all is one of them."""
+    return sorted({words[:size] for words in commands() for size in range(len(words))})
+
+
+def valued(option: str | None = None) -> list[tuple[Path, str]]:
+    """Every (command, option) whose option takes a value; with `option`, the commands that have it."""
+    return [
+        (words, parameter.opts[0])
+        for words, command in commands().items()
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.is_flag and option in (None, parameter.opts[0])
+    ]
+
+
+def line(words: Path, *more: str, file: str = "FILE", folder: str = "FOLDER") -> list[str]:
+    """A command line with what the command requires, and `more`."""
+    given = {"FILE": file, "FOLDER": folder}
+    return [*words, *(given.get(position, position) for position in POSITIONS.get(words, ())), *more]

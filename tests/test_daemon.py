@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from validator import daemon as module
+from validator.chain.errors import RpcFault
+from validator.daemon import EXIT_HUNG, HUNG_SECONDS, Daemon
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    monkeypatch.setattr(module, "tick", lambda node: node.work())
+    return Daemon(SimpleNamespace(work=lambda: None, journal=SimpleNamespace(close=lambda: None), identity=None), 1.0)
+
+
+def test_tick__succeeds__is_counted_and_clears_failures(daemon: Daemon):
+    daemon.health.failures = 3
+    daemon._tick()
+    assert (daemon.health.ticks, daemon.health.failures) == (1, 0)
+    assert daemon.health.last_success is not None
+    assert daemon.health.in_tick_since is None
+
+
+@pytest.mark.parametrize("error", [RpcFault("no answer"), RuntimeError("a bug")])
+def test_tick__fails__backs_off_and_goes_on(daemon: Daemon, error: Exception):
+    def fail() -> None:
+        raise error
+
+    daemon.node.work = fail
+    daemon._tick()
+    daemon._tick()  # within the back-off: not even tried
+    assert daemon.health.failures == 1
+    assert "no answer" in daemon.health.last_error or "a bug" in daemon.health.last_error
+    daemon._resume_at = 0.0
+    daemon.node.work = lambda: None
+    daemon._tick()
+    assert (daemon.health.ticks, daemon.health.failures) == (1, 0)
+
+
+def test_tick__after_stop__does_nothing(daemon: Daemon):
+    daemon.stop()
+    daemon._tick()
+    assert daemon.health.ticks == 0
+
+
+def test_watch__step_has_hung__ends_the_process_for_its_supervisor(daemon: Daemon, monkeypatch: pytest.MonkeyPatch):
+    codes: list[int] = []
+    monkeypatch.setattr(module.os, "_exit", codes.append)
+    daemon.health.in_tick_since = time.monotonic() - HUNG_SECONDS + 60
+    daemon._watch()
+    assert codes == []
+    daemon.health.in_tick_since = time.monotonic() - HUNG_SECONDS - 1
+    daemon._watch()
+    assert codes == [EXIT_HUNG]
+
+
+def test_shut_down__step_in_hand_ends_in_time__is_waited_for(daemon: Daemon):
+    begun, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait(5)
+
+    daemon.node.work = work
+    daemon._scheduler.start()
+    worker = threading.Thread(target=daemon._tick)
+    worker.start()
+    begun.wait(5)
+    threading.Timer(0.2, release.set).start()
+    daemon.stop()
+    daemon._shut_down()
+    assert not worker.is_alive() or daemon._idle.is_set()
+    worker.join(5)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from validator.settings import SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("VALIDATOR_")]:
+        monkeypatch.delenv(name)
+
+
+def test_load__argument_environment_file__win_in_that_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "validator.toml").write_text('rpc = "http://file"\nport = 1\nhost = "file"\n')
+    monkeypatch.setenv("VALIDATOR_RPC", "http://environment")
+    monkeypatch.setenv("VALIDATOR_PORT", "2")
+    settings = load_settings(tmp_path, rpc="http://argument", host=None)
+    assert (settings.rpc, settings.port, settings.host) == ("http://argument", 2, "file")
+
+
+def test_load__home_from_the_environment__names_the_file_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "validator.toml").write_text('rpc = "http://file"\n')
+    monkeypatch.setenv("VALIDATOR_HOME", str(tmp_path))
+    assert load_settings().rpc == "http://file"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rpc = ", "not TOML"),
+        ("nonsense = 1\n", "nonsense"),
+        ('port = "many"\n', "port"),
+        ("poll_seconds = 0\n", "poll_seconds"),
+        ('contract = "0x12"\n', "contract"),
+        ('finality = "soon"\n', "finality"),
+    ],
+)
+def test_load__broken_file__names_the_option_in_one_line(tmp_path: Path, text: str, words: str):
+    (tmp_path / "validator.toml").write_text(text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load_settings(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_password__from_a_file__without_its_newline(tmp_path: Path):
+    (tmp_path / "secret").write_text("correct horse \n")
+    assert load_settings(tmp_path, password_file=tmp_path / "secret").password() == "correct horse "
+
+
+def test_password__missing_file__says_which(tmp_path: Path):
+    with pytest.raises(SettingsError, match="password"):
+        load_settings(tmp_path).password()
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [("local:store", "local:{}/store"), ("local:/abs", "local:/abs"), ("kubo:http://x", "kubo:http://x")],
+)
+def test_content_spec__relative_local_path__is_under_the_home(tmp_path: Path, spec: str, expected: str):
+    assert load_settings(tmp_path, content=spec).content_spec() == expected.format(tmp_path)
+
+
+def test_entry__no_contract__says_what_to_set(tmp_path: Path):
+    with pytest.raises(SettingsError, match="VALIDATOR_CONTRACT"):
+        load_settings(tmp_path).entry()
