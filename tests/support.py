@@ -115,7 +115,7 @@ class World:
         return scan(self.wallet.follower())
 
     def round(self, number: int) -> RoundState:
-        return fold(self.facts())[number]
+        return fold(self.facts()).by_number[number]
 
     def play(self, nodes: Iterable[Node], until: Callable[[], bool], seconds: float = 60.0) -> None:
         """Tick all nodes in turn until a condition holds; fails after `seconds`."""
@@ -127,7 +127,7 @@ class World:
                 tick(node)
 
     def is_final(self, number: int) -> bool:
-        state = fold(self.facts()).get(number)
+        state = fold(self.facts()).by_number.get(number)
         return state is not None and state.final is not None
 
     # Founding

@@ -36,7 +36,6 @@ class Settings(BaseSettings):
     content: str = "local:store"
     password_file: Path | None = None
     finality: Annotated[str, Field(pattern=r"^(finalized|[0-9]{1,4})$")] = "finalized"
-    start_block: Annotated[int, Field(ge=0)] = 0
     poll_seconds: Annotated[float, Field(gt=0.05, le=600)] = 4.0
     rpc_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     stagger_seconds: Annotated[float, Field(ge=0, le=600)] = 6.0

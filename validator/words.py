@@ -12,6 +12,7 @@ REASONS: Mapping[str, str] = {
     "undecryptable": "the envelope does not open: damaged, cut, or sealed for another key",
     "replayed": "the envelope names another contributor, contract, chain or key epoch",
     "oversized": "the envelope holds more than it may",
+    "size": "the envelope does not have the size that was declared",
     "bytes": "the payload has more bytes than the manifest allows",
     "records": "the payload has too few or too many records",
     "header": "the file's header is not what its format prescribes",

@@ -10,7 +10,7 @@ from eth_account import Account
 
 from validator.chain.devchain import derive_keys
 from validator.chain.errors import KeystoreError
-from validator.chain.signer import KeystoreSigner, LocalSigner, create_keystore, read_keystore, read_password
+from validator.chain.signer import KeystoreSigner, LocalSigner, create_keystore, read_keystore
 
 SECRET = derive_keys()[0].secret
 
@@ -68,21 +68,6 @@ def test_read_keystore__not_a_keystore__says_so(tmp_path: Path, content: str) ->
 def test_read_keystore__missing__says_so(tmp_path: Path) -> None:
     with pytest.raises(KeystoreError, match="cannot be read: No such file"):
         read_keystore(tmp_path / "none.json", "pw")
-
-
-@pytest.mark.parametrize(("content", "password"), [(b"pw\n", "pw"), (b"pw\r\nrest", "pw"), (b" a b ", " a b ")])
-def test_read_password__file__gives_its_first_line(tmp_path: Path, content: bytes, password: str) -> None:
-    path = tmp_path / "password"
-    path.write_bytes(content)
-    assert read_password(path) == password
-
-
-@pytest.mark.parametrize("content", [b"", b"\nsecond", b"\xff\xfe"])
-def test_read_password__nothing_usable__is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "password"
-    path.write_bytes(content)
-    with pytest.raises(KeystoreError):
-        read_password(path)
 
 
 @pytest.mark.parametrize("secret", [bytes(32), b"\xff" * 32, b"\x01"])

@@ -171,7 +171,6 @@ def test_configuration__option_makes_no_sense__is_named(run: Zygote, tmp_path: P
         ("POLL_SECONDS", "nan"),
         ("RPC_TIMEOUT", "-1"),
         ("STAGGER_SECONDS", "long"),
-        ("START_BLOCK", "-1"),
         ("THREADS", "many"),
         ("MAX_FEE_GWEI", "0"),
         ("LOG_FORMAT", "xml"),

@@ -61,7 +61,7 @@ sign = LocalSigner.sign_typed_data
 LocalSigner.sign_typed_data = sign_and_record  # type: ignore[method-assign]
 watch(Journal, "take_step", "step", lambda round_, attempt, step, data: step)
 watch(Journal, "record", "events", lambda events, mark: "")
-watch(Journal, "set_content", "content", lambda digest, codec, state, *rest: state)
+watch(Journal, "set_content", "content", lambda digest, codec, size, state, *rest: state)
 watch(SigningProtection, "register", "protected", lambda slot, digest: "")
 watch(JournalledTransactions, "prepare", "prepared", lambda intent: intent.key)
 watch(JournalledTransactions, "settled", "settled", lambda intent, *rest: intent.key)

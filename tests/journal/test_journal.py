@@ -63,12 +63,12 @@ def test_rollback__reorg__forgets_later_events_and_steps_in_every_table_that_kno
     journal.take_step(1, 0, "reported", {"bitmap": b"\1"})
     journal.record([event(2)], mark(2))
     journal.take_step(1, 0, "scored", {"evidence": b"e"})
-    journal.set_content(b"d" * 32, 0, "fetched", 1, "", 0.0)
+    journal.set_content(b"d" * 32, 0, 7, "fetched", 1, "", 0.0)
     journal.rollback(1)
     assert [row.block for row in journal.events()] == [1]
     assert journal.step(1, 0, "reported") == {"bitmap": b"\1"}
     assert journal.step(1, 0, "scored") is None
-    assert journal.content_state(b"d" * 32, 0) is not None
+    assert journal.content_state(b"d" * 32, 0, 7) is not None
     assert journal.mark() == mark(1)
 
 
@@ -116,3 +116,32 @@ def test_intents__settled__may_be_prepared_again_only_if_it_had_no_effect(tmp_pa
         with pytest.raises(JournalError):
             intents.add(1, "0xa", "commit/1", 8, b"")
     assert intents.newest(1, "0xa", "commit/1").nonce == (8 if again else 7)
+
+
+def test_content__one_digest_claimed_with_two_sizes__is_tracked_apart(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.set_content(b"d" * 32, 0, 7, "fetched", 1, "", 0.0)
+    journal.set_content(b"d" * 32, 0, 8, "failed", 3, "holds 7 bytes", 9.0)
+    assert journal.content_state(b"d" * 32, 0, 7)[0] == "fetched"
+    assert journal.content_state(b"d" * 32, 0, 8)[0] == "failed"
+    assert journal.content_state(b"d" * 32, 1, 7) is None
+
+
+def test_rollback__transactions_settled_above__are_under_way_again_and_later_tries_are_gone(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    intents = Intents(journal)
+    for key, nonce, outcome, block in (("a", 1, "mined", 5), ("b", 2, "reverted", 9), ("c", 3, "mined", 10)):
+        intents.add(1, "0xa", key, nonce, b"")
+        intents.settle(1, "0xa", key, outcome, b"h" * 32, block)
+    intents.add(1, "0xa", "b", 4, b"second try")
+    journal.rollback(6)
+    assert [(row.key, row.nonce) for row in intents.unsettled(1, "0xa")] == [("b", 2), ("c", 3)]
+    assert intents.newest(1, "0xa", "a").outcome == "mined"
+
+
+def test_bind__another_dao__is_refused_in_one_line(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.bind(1, "0xAB")
+    journal.bind(1, "0xab")
+    with pytest.raises(JournalError, match="home of its own"):
+        journal.bind(2, "0xab")

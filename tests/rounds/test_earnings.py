@@ -46,3 +46,11 @@ def test_add_earnings__new_and_old_accounts__come_out_in_order_of_address():
         ("b", 8),
         ("c", 1),
     ]
+
+
+@given(st.integers(-(2**63), 2**63), st.integers(0, 2**40), st.integers(0, 10_000))
+def test_payable_score__more_doubt__never_pays_more(raw: int, stderr: int, kappa: int):
+    scoring = Scoring(objective="expected_error", kappa_milli=kappa, floor=0, contribution_cap=2**40)
+    bolder = scoring.model_copy(update={"kappa_milli": kappa + 1})
+    assert payable_score(raw, stderr + 1, scoring) <= payable_score(raw, stderr, scoring)
+    assert payable_score(raw, stderr, bolder) <= payable_score(raw, stderr, scoring)

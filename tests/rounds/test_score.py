@@ -13,7 +13,15 @@ from validator.manifest import make_manifest
 from validator.rounds.carry import carry_after
 from validator.rounds.evidence import EvidenceError, outcome, parse_evidence, sealed
 from validator.rounds.redundancy import record_hash
-from validator.rounds.score import ScoringFault, VersionMismatch, check_versions, own_versions, score_round
+from validator.rounds.score import (
+    Digests,
+    ProbesMismatch,
+    ScoringFault,
+    VersionMismatch,
+    check_versions,
+    own_versions,
+    score_round,
+)
 from validator.rounds.types import Carry, Opened, Status, Submission, Terms
 
 KEY = b"k" * 32
@@ -62,7 +70,9 @@ def submission(id_: int, contributor: str = "c") -> Submission:
 
 def opened(*items: Records | Status) -> list[Opened]:
     return [
-        Opened(submission(id_), status=item) if isinstance(item, Status) else Opened(submission(id_), records=item)
+        Opened(submission(id_), included=item not in (Status.UNAVAILABLE, Status.OVERSIZED), status=item)
+        if isinstance(item, Status)
+        else Opened(submission(id_), included=True, records=item)
         for id_, item in enumerate(items, start=TERMS.first_id)
     ]
 
@@ -72,7 +82,7 @@ def digest(data: bytes) -> bytes:
 
 
 def judge(problem: Problem, items: list[Opened], carry: Carry | None = None, **more: object):
-    return score_round(TERMS, MANIFEST, carry or Carry(), problem, KEY, items, digest, **more)
+    return score_round(TERMS, MANIFEST, carry or Carry(), problem, KEY, items, Digests(digest, digest), **more)
 
 
 def test_score_round__good_bad_and_refused__get_their_status_and_only_the_good_is_paid(problem: Problem):
@@ -107,12 +117,13 @@ def test_score_round__repeats_of_anchor_earlier_round_and_earlier_contribution__
 
 def test_score_round__only_paid_records__are_carried_forward(problem: Problem):
     good, bad = records("good", 20), records("bad", 20, wrong=True)
-    evidence = judge(problem, opened(good, bad, Status.UNAVAILABLE)).evidence
-    assert len(evidence.accepted) == 20
-    carry = carry_after(Carry(), digest(evidence.to_bytes()), evidence)
-    again = score_round(
-        replace(TERMS, round=2), MANIFEST, carry, problem, KEY, opened(good, bad, Status.UNAVAILABLE), digest
-    ).evidence
+    judged = judge(problem, opened(good, bad, Status.UNAVAILABLE))
+    evidence = judged.evidence
+    assert evidence.accepted_count == 20
+    assert evidence.accepted == digest(judged.accepted).hex()
+    carry = carry_after(Carry(), digest(evidence.to_bytes()), evidence, judged.accepted)
+    items, second = opened(good, bad, Status.UNAVAILABLE), replace(TERMS, round=2)
+    again = score_round(second, MANIFEST, carry, problem, KEY, items, Digests(digest, digest)).evidence
     assert [Status(line.status) for line in again.contributions][:2] == [Status.DUPLICATE, Status.BELOW_NOISE]
     assert again.earned_total == evidence.earned_total
 
@@ -139,7 +150,7 @@ def test_score_round__estimator_refuses_its_parameters__is_said_in_words(problem
     broken = MANIFEST.model_copy(update={"estimator": MANIFEST.estimator.model_copy(update={"params": {"epochs": -1}})})
     items = opened(records("good", 9), Status.UNAVAILABLE, Status.UNAVAILABLE)
     with pytest.raises(ScoringFault, match="cannot be scored under its manifest"):
-        score_round(TERMS, broken, Carry(), problem, KEY, items, digest)
+        score_round(TERMS, broken, Carry(), problem, KEY, items, Digests(digest, digest))
 
 
 @pytest.mark.parametrize(("step", "hint"), [(1, "upgrade this node"), (-1, "this node is newer")])
@@ -181,7 +192,7 @@ def test_parse_evidence__tampered__is_refused_in_one_line(problem: Problem, chan
 def test_carry_after__bundle_of_another_history__is_refused(problem: Problem):
     evidence = judge(problem, opened(*[Status.UNAVAILABLE] * 3)).evidence
     with pytest.raises(EvidenceError, match="follows on"):
-        carry_after(Carry(evidence=b"x" * 32), b"y" * 32, evidence)
+        carry_after(Carry(evidence=b"x" * 32), b"y" * 32, evidence, b"")
 
 
 def test_record_hash__minus_zero_other_key_other_target__are_told_apart_only_where_they_should_be():
@@ -191,3 +202,34 @@ def test_record_hash__minus_zero_other_key_other_target__are_told_apart_only_whe
     assert record_hash(KEY, plain, one) != record_hash(KEY, plain, two)
     assert record_hash(KEY, plain, one) != record_hash(b"other" * 6, plain, one)
     assert record_hash(KEY, plain, one) != record_hash(KEY, plain.reshape(2, 1), one)
+
+
+def test_carry_after__file_of_accepted_hashes_of_another_length__is_refused(problem: Problem):
+    judged = judge(problem, opened(records("good", 20), Status.UNAVAILABLE, Status.UNAVAILABLE))
+    with pytest.raises(EvidenceError, match="20 accepted"):
+        carry_after(Carry(), b"y" * 32, judged.evidence, judged.accepted[:-16])
+
+
+def test_score_round__probes_fitted_with_another_seed_or_other_settings__are_refused(problem: Problem):
+    items = opened(records("good", 20), Status.UNAVAILABLE, Status.UNAVAILABLE)
+    probes = judge(problem, items).probes
+    with pytest.raises(ProbesMismatch):
+        other = replace(TERMS, seed=b"t" * 32)
+        score_round(other, MANIFEST, Carry(), problem, KEY, items, Digests(digest, digest), probes=probes)
+    estimator = MANIFEST.estimator.model_copy(update={"params": {"epochs": 9, "replicas": 4}})
+    with pytest.raises(ProbesMismatch):
+        manifest = MANIFEST.model_copy(update={"estimator": estimator})
+        score_round(TERMS, manifest, Carry(), problem, KEY, items, Digests(digest, digest), probes=probes)
+
+
+def test_parse_evidence__number_beyond_its_type_on_chain__is_refused(problem: Problem):
+    evidence = judge(problem, opened(*[Status.UNAVAILABLE] * 3)).evidence
+    huge = replace_field(evidence, earnings=[("0x" + "c" * 40, 2**300)])
+    with pytest.raises(EvidenceError, match="larger than"):
+        parse_evidence(huge.to_bytes())
+
+
+def replace_field(evidence, **changes: object):
+    import msgspec
+
+    return msgspec.structs.replace(evidence, **changes)

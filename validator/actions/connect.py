@@ -24,7 +24,7 @@ from validator.content import Store, open_store
 from validator.errors import ValidatorError
 from validator.journal import Journal, SigningProtection
 from validator.settings import Settings
-from validator.stages.node import Contracts, Identity, Node
+from validator.stages.node import Contracts, Identity, Node, Reader
 from validator.stages.transaction_log import JournalledTransactions
 
 log = structlog.get_logger("connect")
@@ -133,20 +133,22 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
     deployment = load_deployment(w3, settings.entry())
     journal = open_journal(settings)
     store = open_store(settings.content_spec())
-    identity = None
-    if has_keys(settings) and not dry_run:
-        signer = account(settings)
-        identity = Identity(
-            operator=signer.address,
-            signer=signer,
-            hpke_secret=hpke_secret(settings),
-            sender=open_sender(settings, w3, signer, journal),
-            protection=SigningProtection(settings.path(PROTECTION)),
-        )
-    else:
-        log.warning(
-            "dry run: this node scores, but signs and sends nothing", reason="asked for" if dry_run else "no keys"
-        )
+    journal.bind(deployment.chain_id, deployment.rounds)
+    reader, identity = None, None
+    if has_keys(settings):
+        signer, secret = account(settings), hpke_secret(settings)
+        reader = Reader(signer.address, secret)
+        if not dry_run:
+            identity = Identity(
+                operator=signer.address,
+                hpke_secret=secret,
+                signer=signer,
+                sender=open_sender(settings, w3, signer, journal),
+                protection=SigningProtection(settings.path(PROTECTION)),
+            )
+    if identity is None:
+        why = "asked for" if dry_run else "this home has no keys, so nothing can be opened or scored either"
+        log.warning("dry run: this node signs and sends nothing", reason=why)
     return Node(
         w3=w3,
         deployment=deployment,
@@ -154,6 +156,7 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
         follower=Follower(w3, deployment, finality_of(settings)),
         journal=journal,
         store=store,
+        reader=reader,
         identity=identity,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,

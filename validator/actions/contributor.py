@@ -81,7 +81,7 @@ def look_up(view: View, contribution: int) -> Standing:
     if not any(fact.name == "ContributionSubmitted" and fact.args["id"] == contribution for fact in facts):
         raise ContributorError(f"contribution {contribution} is not among the finalised submissions; is the id right?")
     timestamp = int(view.w3.eth.get_block("latest")["timestamp"])
-    for state in sorted(fold(facts).values(), key=lambda state: state.round):
+    for state in sorted(fold(facts).by_number.values(), key=lambda state: state.round):
         if state.final is not None and state.first_id <= contribution < state.end_id:
             evidence = read_evidence(view.store, state.final["evidence"])
             line = next(line for line in evidence.contributions if line.id == contribution)
@@ -93,7 +93,7 @@ def look_up(view: View, contribution: int) -> Standing:
 
 def latest_evidence(facts: list[Fact], store: ContentSource) -> Evidence | None:
     """The bundle of the last finalised round, whose earnings tree is the one that the pool pays by."""
-    final = [state for state in fold(facts).values() if state.final is not None]
+    final = [state for state in fold(facts).by_number.values() if state.final is not None]
     if not final:
         return None
     last = max(final, key=lambda state: state.round)

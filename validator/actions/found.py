@@ -73,10 +73,10 @@ def found(settings: Settings, parameters: Parameters, tokens: tuple[str, str] | 
     return wallet_of(view, signer, sender)
 
 
-def read_parameters(path: Path | None) -> Parameters:
-    """DEFAULT_PARAMETERS with what the TOML file at `path` changes."""
+def read_parameters(path: Path | None, base: Parameters = DEFAULT_PARAMETERS) -> Parameters:
+    """`base` with what the TOML file at `path` changes."""
     if path is None:
-        return DEFAULT_PARAMETERS
+        return base
     changes = _read_toml(path)
     limits = _parameter_limits()
     unknown = sorted(changes.keys() - limits.keys())
@@ -85,7 +85,7 @@ def read_parameters(path: Path | None) -> Parameters:
     for name, value in changes.items():
         if type(value) is not int or not 0 <= value <= limits[name]:
             raise StewardError(f"{path}: {name} must be an integer in 0 .. {limits[name]}, not {value!r}")
-    return replace(DEFAULT_PARAMETERS, **changes)
+    return replace(base, **changes)
 
 
 def _parameter_limits() -> dict[str, int]:

@@ -1,18 +1,21 @@
-"""The steward: found a DAO, publish a manifest, rotate and grant keys, admit operators, fund the pool."""
+"""The steward: publish a manifest, rotate and grant keys, admit operators, set parameters, pause, fund the pool."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from validator.actions.connect import Wallet
 from validator.actions.home import epoch_name, load_epoch, save_epoch
-from validator.envelope import generate_keypair, public_key, seal, wrap_secret
+from validator.chain.errors import ChainError, Reverted
+from validator.chain.types import Parameters
+from validator.envelope import EnvelopeError, generate_keypair, public_key, seal, wrap_secret
 from validator.errors import ValidatorError
 from validator.influence import Problem, Records
 from validator.influence.classical import ClassicalSettings
@@ -124,9 +127,14 @@ def _manifest(rules: Mapping[str, Any], weights: dict[str, Any], sealed: dict[st
     return make_manifest({key: value for key, value in document.items() if value is not None})
 
 
-def admit(wallet: Wallet, operator: str) -> None:
-    """Let `operator` join the validator set; it may still not open anything until it is granted a key."""
-    wallet.sender.send(wallet.contracts.dao.admit(operator, True), intent=f"admit/{operator.lower()}/{time.time_ns()}")
+def admit(wallet: Wallet, operator: str, *, allowed: bool = True) -> None:
+    """Let `operator` join the validator set, or no longer: that never ejects one that has joined. It may not open
+    anything until it is granted a key.
+    """
+    if not allowed and not wallet.contracts.dao.admitted(operator):
+        raise StewardError(f"{operator} is not admitted, so there is nothing to revoke")
+    call = wallet.contracts.dao.admit(operator, allowed)
+    wallet.sender.send(call, intent=f"admit/{operator.lower()}/{time.time_ns()}")
 
 
 def grant(wallet: Wallet, settings: Settings, operator: str, hpke_key: bytes, epochs: list[int]) -> None:
@@ -136,6 +144,56 @@ def grant(wallet: Wallet, settings: Settings, operator: str, hpke_key: bytes, ep
         wrapped = wrap_secret(load_epoch(settings, epoch), hpke_key, bound)
         call = wallet.contracts.dao.grant_key(epoch, operator, wrapped)
         wallet.sender.send(call, intent=f"grant/{epoch}/{operator.lower()}/{time.time_ns()}")
+
+
+def grant_all(wallet: Wallet, settings: Settings, epoch: int) -> tuple[list[str], dict[str, str]]:
+    """Grant `epoch` to every validator that is not leaving. Returns those that have it now, and why others do not: one
+    whose key is bad must not keep the rest from theirs.
+    """
+    granted, refused = list[str](), dict[str, str]()
+    for operator in sorted(wallet.contracts.validators.operators(), key=str.lower):
+        member = wallet.contracts.validators.validator(operator)
+        if member.exit_at:
+            continue
+        try:
+            grant(wallet, settings, operator, member.hpke_key, [epoch])
+        except (ChainError, EnvelopeError) as error:
+            refused[operator] = str(error)
+        else:
+            granted.append(operator)
+    return granted, refused
+
+
+def set_parameters(wallet: Wallet, parameters: Parameters) -> dict[str, tuple[int, int]]:
+    """Set the parameters of rounds that open from now on. Returns (old, new) of those that change, by name."""
+    old, new = asdict(wallet.contracts.dao.parameters()), asdict(parameters)
+    changes = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
+    if not changes:
+        raise StewardError("this changes nothing: the parameters have these values already")
+    version = wallet.contracts.dao.parameters_version() + 1
+    call = wallet.contracts.dao.set_parameters(parameters)
+    wallet.sender.send(call, intent=f"parameters/{version}/{hashlib.sha256(call.data).hexdigest()}")
+    return changes
+
+
+def pause(wallet: Wallet, *, paused: bool) -> None:
+    """Stop new submissions, and nothing else; or take them again."""
+    call = wallet.contracts.dao.pause() if paused else wallet.contracts.dao.unpause()
+    wallet.sender.send(call, intent=f"{'pause' if paused else 'unpause'}/{time.time_ns()}")
+
+
+def mint(wallet: Wallet, token: str, account: str, amount: int) -> None:
+    """Make `amount` units of the development token at `token` for `account`. Raises StewardError for a real one."""
+    contract = wallet.token(token)
+    call, before = contract.mint(account, amount), contract.balance_of(account)
+    try:
+        wallet.sender.simulate(call)
+    except Reverted as error:
+        raise StewardError(f"{token} is no development token, nothing can be minted: {error}") from None
+    receipt = wallet.sender.send(call, intent=f"mint/{token.lower()}/{account.lower()}/{time.time_ns()}")
+    gained = contract.balance_of(account, receipt.block) - before
+    if gained < amount:
+        raise StewardError(f"{token} is no development token: asked for {amount} units, it gave {gained}")
 
 
 def fund(wallet: Wallet, amount: int) -> None:

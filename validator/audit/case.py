@@ -62,7 +62,7 @@ def scan_events(follower: Follower) -> list[Event]:
 
 def open_case(w3: Web3, deployment: Deployment, store: ContentSource, facts: list[Fact], number: int) -> Case:
     """Gather the case of round `number`; raises AuditError when it is not finalised."""
-    rounds = fold(facts)
+    rounds = fold(facts).by_number
     state = rounds.get(number)
     if state is None or state.final is None:
         known = ", ".join(str(r.round) for r in rounds.values() if r.final is not None) or "none yet"

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from validator.audit.case import AuditError, Case
 from validator.audit.verdict import Check, Difference, first_difference
 from validator.content import Cid, ContentError
-from validator.rounds.score import Progress, score_round
+from validator.envelope import open_shared, seal_shared
+from validator.rounds.score import Digests, Progress, score_round
 from validator.rounds.types import Submission
-from validator.stages.documents import Judgement, dao_context, file_digest, load_judgement, read_by_digest
+from validator.stages.documents import PROBES_INFO, Judgement, dao_context, file_digest, load_judgement, read_by_digest
 from validator.stages.open import open_all
 from validator.stages.score import terms_of
 
@@ -41,7 +42,7 @@ def rescore(
     opened = open_all(
         case.submitted, held, case.manifest, secrets, place, lambda submission: read_envelope(case, submission)
     )
-    probes = None if refit else _published_probes(case)
+    probes = None if refit else _published_probes(case, secrets)
     judged = score_round(
         terms_of(case.state, *place),
         case.manifest,
@@ -49,7 +50,7 @@ def rescore(
         judgement.problem,
         judgement.record_key,
         opened,
-        file_digest,
+        Digests(probes=lambda data: file_digest(_sealed(case, secrets, data)), accepted=file_digest),
         probes=probes,
         progress=progress,
     )
@@ -66,7 +67,8 @@ def read_envelope(case: Case, submission: Submission) -> bytes:
 
 
 def _judgement(case: Case, secrets: Mapping[int, bytes]) -> Judgement:
-    needed = {case.manifest.sealed.key_epoch} | {s.key_epoch for s in case.submitted}
+    held = {line.id for line in case.evidence.contributions if line.included}
+    needed = {case.manifest.sealed.key_epoch} | {s.key_epoch for s in case.submitted if s.id in held}
     missing = sorted(needed - secrets.keys())
     if missing:
         raise AuditError(
@@ -78,10 +80,14 @@ def _judgement(case: Case, secrets: Mapping[int, bytes]) -> Judgement:
     return load_judgement(case.store, case.manifest, secrets[epoch], context)
 
 
-def _published_probes(case: Case) -> bytes:
+def _published_probes(case: Case, secrets: Mapping[int, bytes]) -> bytes:
     try:
-        return read_by_digest(case.store, bytes.fromhex(case.evidence.probes), PROBES_BYTES)
+        sealed = read_by_digest(case.store, bytes.fromhex(case.evidence.probes), PROBES_BYTES)
     except ContentError as error:
-        raise AuditError(
-            f"the probes of round {case.state.round} are not to be had: {error}; level 4 fits them again"
-        ) from None
+        number = case.state.round
+        raise AuditError(f"the probes of round {number} are not to be had: {error}; level 4 fits them again") from None
+    return open_shared(secrets[case.manifest.sealed.key_epoch], sealed, PROBES_INFO)
+
+
+def _sealed(case: Case, secrets: Mapping[int, bytes], probes: bytes) -> bytes:
+    return seal_shared(secrets[case.manifest.sealed.key_epoch], probes, PROBES_INFO)

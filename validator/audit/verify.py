@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from validator.audit.case import Case, to_attestation
 from validator.audit.verdict import Check
 from validator.chain.typed_data import attestation_digest, recover
+from validator.chain.types import Attestation
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
-from validator.rounds.evidence import outcome, sealed
+from validator.rounds.evidence import Line, outcome, sealed
 from validator.rounds.included import quorum
-from validator.rounds.lifecycle import snapshot
 from validator.rounds.seed import round_seed
 from validator.rounds.types import Status
 
@@ -22,27 +22,34 @@ def verify(case: Case) -> tuple[list[Check], int]:
 
 
 def signers(case: Case) -> dict[str, int]:
-    """Operators whose signature on the final answer is good, with their weight in the round's snapshot."""
-    place = (case.deployment.chain_id, case.deployment.rounds)
-    final = attestation_digest(*place, case.attestation)
-    members = snapshot(case.facts, case.state.round)
-    good: dict[str, int] = {}
-    for operator, (_, signature, fields) in case.state.attestations.items():
-        digest = attestation_digest(*place, to_attestation(fields))
-        signer = recover(digest, signature)
-        expected, weight = members.get(operator, ("", 0))
-        if digest == final and signer is not None and signer.lower() == expected:
-            good[operator] = weight
-    return good
+    """Operators who signed the final answer, with their weight in the round's snapshot."""
+    final = _digest(case, case.attestation)
+    return {
+        operator: case.state.members[operator][1]
+        for operator, (_, _, fields) in case.state.attestations.items()
+        if _is_signed(case, operator) and _digest(case, to_attestation(fields)) == final
+    }
+
+
+def _digest(case: Case, attestation: Attestation) -> bytes:
+    return attestation_digest(case.deployment.chain_id, case.deployment.rounds, attestation)
+
+
+def _is_signed(case: Case, operator: str) -> bool:
+    """Whether an operator's attestation, whatever it says, carries the signature of the key in the snapshot."""
+    digest, signature, fields = case.state.attestations[operator]
+    signer = recover(digest, signature)
+    expected, _ = case.state.members.get(operator, ("", 0))
+    return digest == _digest(case, to_attestation(fields)) and signer is not None and signer.lower() == expected
 
 
 def _statements(case: Case, good: dict[str, int]) -> Iterator[Check]:
+    attested = case.state.attestations
+    signed = sum(_is_signed(case, operator) for operator in attested)
+    dissent = f", {signed - len(good)} of them for another answer" if signed > len(good) else ""
+    yield Check("signatures", signed == len(attested), f"{signed} of {len(attested)} signatures are good{dissent}")
     total, weight = case.state.total_weight, sum(good.values())
-    all_good = len(good) == len(case.state.attestations)
-    yield Check(
-        "signatures", all_good, f"{len(good)} of {len(case.state.attestations)} attestations are good and equal"
-    )
-    yield Check("quorum", quorum(weight, total), f"weight {weight} of {total}")
+    yield Check("quorum", quorum(weight, total), f"weight {weight} of {total} on the final answer")
 
 
 def _origin(case: Case) -> Iterator[Check]:
@@ -54,6 +61,12 @@ def _origin(case: Case) -> Iterator[Check]:
     )
     digests = (evidence.manifest, case.manifest.digest().hex())
     yield Check("manifest", set(digests) == {state.manifest.hex()}, f"manifest {digests[0][:16]}")
+    versions = (evidence.versions.exact, evidence.versions.influence, evidence.versions.rounds)
+    wanted = case.manifest.versions
+    same = versions == (wanted.exact, wanted.influence, wanted.rounds)
+    yield Check("versions", same, f"exact {versions[0]}, influence {versions[1]}, rounds {versions[2]}")
+    found = bytes(case.w3.eth.get_block(state.seed_block)["hash"])
+    yield Check("beacon", found == state.beacon, f"the hash of block {state.seed_block}")
     seed = round_seed(case.deployment.chain_id, case.deployment.rounds, state.round, state.manifest, state.beacon)
     same = (
         seed == state.seed == attestation.seed and evidence.seed == seed.hex() and evidence.beacon == state.beacon.hex()
@@ -73,6 +86,7 @@ def _contents(case: Case) -> Iterator[Check]:
     limit = case.manifest.limits.envelope_bytes
     held = case.state.included() - {s.id for s in case.submitted if s.size > limit}
     yield Check("included", held == {line.id for line in lines if line.included}, f"{len(held)} held by a quorum")
+    yield Check("statuses", all(map(_status_fits, lines)), "every status fits what is known without a key")
     recomputed, attested = outcome(evidence), case.attestation
     roots = (recomputed.inputs_root, recomputed.scores_root, recomputed.earnings_root)
     same = roots == (attested.inputs_root, attested.scores_root, attested.earnings_root)
@@ -83,6 +97,15 @@ def _contents(case: Case) -> Iterator[Check]:
     yield _payouts(case)
     earned = add_earnings(case.carry.earnings, [(line.contributor, line.paid) for line in lines])
     yield Check("earnings", list(earned.items()) == evidence.earnings, f"{len(earned)} contributors have earned")
+
+
+def _status_fits(line: Line) -> bool:
+    """A status that needs no key to be checked: unavailable is not included, scored has records, the rest has none."""
+    if line.status == Status.UNAVAILABLE:
+        return not line.included and line.records == 0
+    if line.status in (Status.PAID, Status.BELOW_NOISE):
+        return line.included and line.records > 0
+    return line.records == 0 and (line.included or line.status == Status.OVERSIZED)
 
 
 def _payouts(case: Case) -> Check:

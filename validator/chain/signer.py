@@ -117,21 +117,6 @@ def read_keystore(path: Path, password: str) -> bytes:
     return secret
 
 
-def read_password(path: Path) -> str:
-    """The password in the file at ``path``: its first line, without the line end."""
-    try:
-        with path.open("rb") as file:
-            first = file.read(FILE_LIMIT).split(b"\n")[0].rstrip(b"\r")
-        password = first.decode()
-    except OSError as error:
-        raise KeystoreError(f"the password file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise KeystoreError(f"the password file {path} is not UTF-8 text") from error
-    if not password:
-        raise KeystoreError(f"the first line of the password file {path} is empty")
-    return password
-
-
 def _write_new(path: Path, data: bytes) -> None:
     try:
         # O_EXCL: an existing key is never lost to a second run.

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from validator.cli import audit, contributor, dao, demo, devchain, keys, node, web
+from validator.cli import audit, contributor, dao, demo, devchain, faults, keys, keys_import, node, upkeep, web
 from validator.errors import ValidatorError
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -20,10 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+upkeep.register(dao.app)
+keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
-for register in (devchain.register, node.register, contributor.register, audit.register, web.register, demo.register):
-    register(app)
+for room in (devchain, node, contributor, audit, faults, web, demo):
+    room.register(app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`validator contribute`, `score` and `claim`."""
+"""`validator contribute`, `score`, `claim` and `settle`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("contribute")(contribute)
     app.command("score")(score)
     app.command("claim")(claim)
+    app.command("settle")(settle)
 
 
 def contribute(
@@ -105,3 +106,36 @@ def claim(
     amount, receipt = pay(wallet, payee)
     answer = {"account": payee, "amount": amount, "transaction": "0x" + receipt.transaction_hash.hex()}
     emit(answer, as_json, [f"{units(amount)} tokens paid to {payee}"])
+
+
+def settle(
+    contribution: Annotated[int, typer.Argument(min=1, help="Id of the contribution.")],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    as_json: Json = False,
+) -> None:
+    """Get a deposit back, or see it forfeited: record the score of a final round, and pay out the payer's credit."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.settle import Fate
+    from validator.actions.settle import settle as settle_deposit
+
+    wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract, content=content))
+    done = settle_deposit(wallet, contribution)
+    answer = {
+        "id": done.id,
+        "fate": done.fate,
+        "deposit": done.deposit,
+        "why": done.why,
+        "settled_now": done.settled_now,
+        "payer": done.payer,
+        "withdrawn": done.withdrawn,
+    }
+    if done.fate is Fate.NONE:
+        first = f"contribution {done.id} has no deposit: {done.why}"
+    else:
+        when = "is" if done.settled_now else "was, before,"
+        first = f"the deposit of contribution {done.id}, {done.deposit} wei, {when} {done.fate}: {done.why}"
+    paid = f"{done.withdrawn} wei paid to {done.payer}" if done.withdrawn else f"{done.payer} has no credit to pay out"
+    emit(answer, as_json, [first, paid])

@@ -72,25 +72,46 @@ def publish(
 
 @app.command("rotate-key")
 def rotate(
-    home: Home = None, rpc: Rpc = None, contract: Contract = None, light: Light = False, as_json: Json = False
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    light: Light = False,
+    no_grants: Annotated[bool, typer.Option("--no-grants", help="Publish the key, grant it to nobody yet.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Publish a new key epoch; grant it to the validators afterwards."""
+    """Publish a new key epoch and grant it to every validator that is not leaving; exits 1 if one did not get it."""
     from validator.actions.connect import open_wallet
-    from validator.actions.steward import rotate_key
+    from validator.actions.steward import StewardError, grant_all, rotate_key
 
     settings = settings_for(home, rpc=rpc, contract=contract)
-    emit({"epoch": rotate_key(open_wallet(settings), settings, light=light)}, as_json)
+    wallet = open_wallet(settings)
+    epoch = rotate_key(wallet, settings, light=light)
+    granted, refused = ([], {}) if no_grants else grant_all(wallet, settings, epoch)
+    words = [f"key epoch {epoch} is published", *(f"granted to {operator}" for operator in granted)]
+    emit({"epoch": epoch, "granted": granted, "refused": refused}, as_json, words)
+    if refused:
+        who = "; ".join(f"{operator}: {reason}" for operator, reason in refused.items())
+        raise StewardError(
+            f"not granted to all ({who}): grant again with `validator dao grant ADDRESS --epoch {epoch}`"
+        )
 
 
 @app.command("admit")
-def admit(operator: Address, home: Home = None, rpc: Rpc = None, contract: Contract = None) -> None:
+def admit(
+    operator: Address,
+    revoke: Annotated[bool, typer.Option("--revoke", help="No longer let it join; one that has joined stays.")] = False,
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+) -> None:
     """Let an operator join the validator set."""
     from validator.actions.connect import open_wallet
     from validator.actions.steward import admit as admit_operator
 
     operator = checked_address(operator)
-    admit_operator(open_wallet(settings_for(home, rpc=rpc, contract=contract)), operator)
-    typer.echo(f"{operator} may join")
+    wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract))
+    admit_operator(wallet, operator, allowed=not revoke)
+    typer.echo(f"{operator} may {'no longer join' if revoke else 'join'}")
 
 
 @app.command("grant")

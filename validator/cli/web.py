@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -27,4 +29,5 @@ def web(
     from validator.web.serve import serve
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content, host=host, port=port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # handed on by the server once it has stopped as asked
     serve(open_view(settings), settings)

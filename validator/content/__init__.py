@@ -25,7 +25,7 @@ from validator.content.kubo import KuboStore
 from validator.content.layered import LayeredStore
 from validator.content.local import LocalStore
 from validator.content.open import open_store
-from validator.content.store import ContentSource, Store, find
+from validator.content.store import ContentSource, Store
 from validator.content.unixfs import root
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "QuotaExceeded",
     "Store",
     "TooLarge",
-    "find",
     "open_store",
     "root",
 ]

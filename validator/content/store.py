@@ -61,11 +61,3 @@ def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[]
             yield piece
 
     return b"".join(pieces())
-
-
-def find(source: ContentSource, digest: bytes, codec_byte: int, size_limit: int) -> bytes:
-    """The content that a contribution names on chain: 32-byte digest, codec byte 0 (raw) or 1 (dag-pb).
-
-    Raises ContentError.
-    """
-    return source.read(Cid.from_chain(digest, codec_byte), size_limit)

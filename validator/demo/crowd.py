@@ -7,6 +7,7 @@ on every machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -88,11 +89,11 @@ class Crowd:
 
     def round(self) -> Iterator[Offer]:
         """The offers of one round whose payload is well-formed, in a random order."""
+        turns = Counter[str]()
         offers = []
-        halves = 0
         for kind in SCORED_KINDS:
-            halves += kind == "mislabelled"
-            offers.append(self._offer(kind, half=halves % 2 == 1))
+            offers.append(self._offer(kind, turns[kind]))
+            turns[kind] += 1
         for index in self._rng.permutation(len(offers)):
             yield offers[int(index)]
 
@@ -100,14 +101,15 @@ class Crowd:
         """Fresh, correctly labelled records of all classes."""
         return self._fresh(np.ones(len(self._left), dtype=bool))
 
-    def _offer(self, kind: str, *, half: bool) -> Offer:
+    def _offer(self, kind: str, turn: int) -> Offer:
         if kind == "clean":
             return Offer(kind, "novel records of all digits", self.clean())
         if kind == "narrow":
-            digit = int(self._rng.choice(self._parts.short))
+            digit = self._parts.short[turn % SHORT_CLASSES]
             mine = self._parts.pool.targets[self._left] == digit
             return Offer(kind, f"novel records of the digit {digit} only", self._fresh(mine))
         if kind == "mislabelled":
+            half = turn % 2 == 0
             return Offer(
                 kind, f"{'half' if half else 'all'} of the labels wrong", self._mislabel(self.clean(), half=half)
             )

@@ -71,7 +71,7 @@ class Network:
         deadline = time.monotonic() + ROUND_SECONDS
         while time.monotonic() < deadline:
             self.processes.check()
-            state = fold(self.facts()).get(number)
+            state = fold(self.facts()).by_number.get(number)
             if state is not None:
                 watch(state)
                 if state.final is not None and len(state.attestations) == VALIDATORS:

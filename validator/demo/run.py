@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -30,6 +32,7 @@ AUDIT_SECONDS = 300
 
 def run(seed: int, as_json: bool) -> None:
     """Play two rounds, audit the last one from scratch, and report: one JSON object, or tables and a live explorer."""
+    signal.signal(signal.SIGTERM, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="poc-demo-"))
     started = time.monotonic()
     console = Console(stderr=as_json)
@@ -45,10 +48,17 @@ def run(seed: int, as_json: bool) -> None:
         else:
             _show(console, played, verdict, summary)
             _explore(console, network)
-    finally:
+    except BaseException:
         if network is not None:
             network.processes.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        raise  # the folder stays: it holds the logs
+    network.processes.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """SIGTERM ends the demonstration as Ctrl-C does: no process stays behind."""
+    raise KeyboardInterrupt(number)
 
 
 class Bars:

@@ -7,6 +7,7 @@ they are kept in few places and for short, no more is promised.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from dataclasses import dataclass
 
@@ -171,6 +172,37 @@ def open_backup(secret: bytes, sealed: bytes, info: bytes) -> bytes:
         raise BadKey(
             "the backup does not open with this key: it was made by another key or for another round"
         ) from None
+
+
+def seal_shared(secret: bytes, plaintext: bytes, info: bytes) -> bytes:
+    """Encrypt so that every holder of `secret` writes the same bytes: 32-byte synthetic IV, then AES-256-GCM.
+
+    The IV is HMAC-SHA256 of the plaintext under its own derived key, and the encryption key is derived from the IV, so
+    equal plaintexts give equal files (which is wanted, and all that is leaked) and no key ever meets two plaintexts.
+    The manner is that of RFC 5297 (SIV), built from HKDF (RFC 5869) and AES-GCM. Raises BadKey.
+    """
+    iv = hmac.digest(_shared_key(secret, b"iv", info), plaintext, "sha256")
+    return iv + AESGCM(_shared_key(secret, b"key" + iv, info)).encrypt(bytes(_NONCE_BYTES), plaintext, info)
+
+
+def open_shared(secret: bytes, sealed: bytes, info: bytes) -> bytes:
+    """What `seal_shared` sealed under the same secret and info. Raises BadKey."""
+    if len(sealed) < KEY_BYTES + _TAG_BYTES:
+        raise BadKey(f"a shared file of {len(sealed)} bytes is none of ours")
+    iv, body = sealed[:KEY_BYTES], sealed[KEY_BYTES:]
+    try:
+        plaintext = AESGCM(_shared_key(secret, b"key" + iv, info)).decrypt(bytes(_NONCE_BYTES), body, info)
+    except InvalidTag:
+        raise BadKey("the shared file does not open with this key") from None
+    if not hmac.compare_digest(iv, hmac.digest(_shared_key(secret, b"iv", info), plaintext, "sha256")):
+        raise BadKey("the shared file does not open with this key")
+    return plaintext
+
+
+def _shared_key(secret: bytes, label: bytes, info: bytes) -> bytes:
+    if len(secret) != KEY_BYTES:
+        raise BadKey(f"a secret has {KEY_BYTES} bytes, this one has {len(secret)}")
+    return HKDF(hashes.SHA256(), KEY_BYTES, None, b"poc-shared/1\n" + label + b"\n" + info).derive(secret)
 
 
 def _backup_key(secret: bytes) -> bytes:

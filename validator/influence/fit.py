@@ -47,7 +47,7 @@ def fit(
     interruption: the result has the same bits. Raises InfluenceError on an unknown estimator, an unknown parameter
     or one out of range.
     """
-    settings, key = _settings(estimator, params), seed_bytes(seed)
+    settings, key = estimator_settings(estimator, params), seed_bytes(seed)
     report: Progress = progress if progress is not None else _silent
     store: MutableMapping[str, bytes] = parts if parts is not None else {}
     if isinstance(settings, ResponseSettings):
@@ -67,7 +67,7 @@ def load_probes(problem: Problem, data: bytes) -> Response | Probes:
         raise InfluenceError(f"the probe file is of influence version {header['version']}, this is version {VERSION}")
     if header["problem"] != problem.digest():
         raise InfluenceError("the probe file was fitted to another model, anchor, query set or objective")
-    settings = _settings(header["estimator"], header["params"])
+    settings = estimator_settings(header["estimator"], header["params"])
     per_query, seed = header["per_query"], seed_bytes(header["seed"])
     expected: Kinds = {"header": (torch.uint8, tuple(tensors["header"].shape))}
     if isinstance(settings, ResponseSettings):
@@ -99,7 +99,8 @@ def load_probes(problem: Problem, data: bytes) -> Response | Probes:
     )
 
 
-def _settings(estimator: str, params: dict[str, Any]) -> Settings:
+def estimator_settings(estimator: str, params: dict[str, Any]) -> Settings:
+    """The checked parameters of an estimator by its name. Raises InfluenceError on an unknown or wrong one."""
     if estimator not in _SETTINGS:
         raise InfluenceError(f"no estimator is called {estimator!r}; there are {', '.join(_SETTINGS)}")
     settings: Settings = make_settings(_SETTINGS[estimator], params)

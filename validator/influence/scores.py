@@ -50,7 +50,7 @@ class Scores:
 def to_fixed(values: Iterable[float]) -> tuple[int, ...]:
     """Nearest multiple of 1 / UNIT, ties to even, of the exact binary value: no double rounding.
 
-    Raises InfluenceError on NaN, infinity, and on what a signed 64-bit integer cannot hold.
+    Saturates at what a signed 64-bit integer can hold; raises InfluenceError on NaN and infinity.
     """
     return tuple(_fixed(value) for value in values)
 
@@ -58,17 +58,6 @@ def to_fixed(values: Iterable[float]) -> tuple[int, ...]:
 def _fixed(value: float) -> int:
     if not math.isfinite(value):
         raise InfluenceError(f"a score is not finite: {value}")
-    fixed = round(Fraction(value) * UNIT)
-    if abs(fixed) > _LIMIT:
-        raise InfluenceError(f"a score of {value} does not fit a signed 64-bit integer of 1e-9")
-    return fixed
-
-
-def payable(raw: int, stderr: int, kappa_milli: int) -> int:
-    """What may be paid for: `max(0, raw - kappa * stderr)`, kappa in thousandths, rounded down.
-
-    All in integers of 1 / UNIT of the objective. Raises InfluenceError on a negative `stderr` or `kappa_milli`.
-    """
-    if stderr < 0 or kappa_milli < 0:
-        raise InfluenceError(f"stderr and kappa must not be negative: {stderr}, {kappa_milli}")
-    return max(0, (1000 * raw - kappa_milli * stderr) // 1000)
+    # A linear estimate of absurd records can be absurdly large; it must be a number all the same, or one contribution
+    # could keep a round from being scored.
+    return max(-_LIMIT, min(_LIMIT, round(Fraction(value) * UNIT)))

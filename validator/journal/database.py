@@ -164,14 +164,23 @@ class Journal:
         """Forget everything learned above block `number`: the one answer to a reorg, over every table that knows
         blocks.
 
-        Content is kept (a digest means the same on every branch), and so are transactions (their intents are
-        re-checked against the chain) and, in a file of its own, what was signed: a reorg never permits a second
-        signature.
+        Transactions that were settled above it are under way again, so that they are looked for and sent anew. Content
+        is kept (a digest means the same on every branch), and so is, in a file of its own, what was signed: a reorg
+        never permits a second signature.
         """
         with self.transaction() as db:
-            db.execute("DELETE FROM events WHERE block > ?", (number,))
-            db.execute("DELETE FROM steps WHERE block > ?", (number,))
-            db.execute("DELETE FROM checkpoints WHERE number > ?", (number,))
+            for table, column in (("events", "block"), ("steps", "block"), ("checkpoints", "number")):
+                db.execute(f"DELETE FROM {table} WHERE {column} > ?", (number,))  # noqa: S608 - our own names
+            reopened = db.execute("SELECT id, chain_id, sender, key, nonce FROM intents WHERE block > ?", (number,))
+            for id_, *name, nonce in reopened.fetchall():
+                # A later try under the same key or nonce was prepared on the branch that is gone; the first one stands.
+                db.execute(
+                    "DELETE FROM intents WHERE id > ? AND chain_id = ? AND sender = ? AND (key = ? OR nonce = ?)",
+                    (id_, *name, nonce),
+                )
+                db.execute(
+                    "UPDATE intents SET outcome = NULL, transaction_hash = NULL, block = NULL WHERE id = ?", (id_,)
+                )
 
     # --- what we did -------------------------------------------------------------------------------------------------
 
@@ -189,19 +198,32 @@ class Journal:
                 "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?)", (round_, attempt, step, block, pack(data))
             )
 
-    def content_state(self, digest: bytes, codec: int) -> tuple[str, int, str, float] | None:
-        """(state, tries, reason, retry at) of a file, or None if it was never tried."""
-        rows = self.query(
-            "SELECT state, tries, reason, retry_at FROM content WHERE digest = ? AND codec = ?", digest, codec
-        )
+    def content_state(self, digest: bytes, codec: int, size: int) -> tuple[str, int, str, float] | None:
+        """(state, tries, reason, retry at) of a file claimed to have `size` bytes, or None if it was never tried."""
+        where = "digest = ? AND codec = ? AND size = ?"
+        sql = f"SELECT state, tries, reason, retry_at FROM content WHERE {where}"  # noqa: S608 - only '?'
+        rows = self.query(sql, digest, codec, size)
         return rows[0] if rows else None
 
-    def set_content(self, digest: bytes, codec: int, state: str, tries: int, reason: str, retry_at: float) -> None:
+    def set_content(
+        self, digest: bytes, codec: int, size: int, state: str, tries: int, reason: str, retry_at: float
+    ) -> None:
         """Record the outcome of a fetch; `retry_at` in Unix seconds."""
         with self.transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?)",
-                (digest, codec, state, tries, reason, retry_at),
+                "INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (digest, codec, size, state, tries, reason, retry_at),
+            )
+
+    def bind(self, chain_id: int, contract: str) -> None:
+        """Say which DAO this journal is about; raises `JournalError` if it is about another one."""
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO about VALUES (1, ?, ?)", (chain_id, contract.lower()))
+        found = self.query("SELECT chain_id, contract FROM about")[0]
+        if found != (chain_id, contract.lower()):
+            raise JournalError(
+                f"this home's journal is about the DAO {found[1]} on chain {found[0]}, not {contract} on {chain_id}: "
+                "give each DAO a home of its own"
             )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from validator.payload.errors import BadSchema, Malformed, PayloadError, WorkerFault
 from validator.payload.parse import FORMATS, parse
-from validator.payload.record import canonical_record
 from validator.payload.safetensors_format import encode_safetensors
 from validator.payload.schema import Field, Parsed, Schema, classification
 from validator.payload.worker import Limits
@@ -22,7 +21,6 @@ __all__ = [
     "PayloadError",
     "Schema",
     "WorkerFault",
-    "canonical_record",
     "classification",
     "encode_safetensors",
     "parse",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from validator.rounds.evidence import Evidence, EvidenceError
-from validator.rounds.types import Carry
+from validator.rounds.types import HASH_BYTES, Carry
 
 
-def carry_after(before: Carry, digest: bytes, evidence: Evidence) -> Carry:
-    """State after the finalised bundle `evidence` (of digest `digest`); raises `EvidenceError` if it does not follow on
-    `before`.
+def carry_after(before: Carry, digest: bytes, evidence: Evidence, accepted: bytes) -> Carry:
+    """State after the finalised bundle `evidence` (of digest `digest`) and its file of `accepted` hashes.
+
+    Raises `EvidenceError` if the bundle does not follow on `before`, or the file is not the one it speaks of.
     """
     if bytes.fromhex(evidence.previous) != before.evidence:
         raise EvidenceError(
             f"evidence of round {evidence.round} follows on {evidence.previous}, expected {before.evidence.hex()}"
         )
+    if len(accepted) != HASH_BYTES * evidence.accepted_count:
+        raise EvidenceError(f"evidence of round {evidence.round} speaks of {evidence.accepted_count} accepted records")
+    hashes = (accepted[at : at + HASH_BYTES] for at in range(0, len(accepted), HASH_BYTES))
     return Carry(
         evidence=digest,
+        rounds=before.rounds + 1,
         earnings=dict(evidence.earnings),
-        known=before.known | {bytes.fromhex(item) for item in evidence.accepted},
+        known=before.known.union(hashes),
     )

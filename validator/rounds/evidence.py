@@ -20,7 +20,6 @@ FORMAT = "poc-evidence/1"
 MAX_BYTES = 64 * 2**20
 
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-f]{40}$")]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -66,8 +65,10 @@ class Versions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole bundle. `previous` is the digest of the last finalised round's bundle; `accepted` the keyed hashes of
-    records paid in this one.
+    """The whole bundle.
+
+    `previous`: digest of the last finalised round's bundle; `probes`: of the sealed file of the fitted estimator;
+    `accepted`: of the file of keyed hashes of the records paid in this round, `accepted_count` of 16 bytes, ascending.
     """
 
     format: str
@@ -83,7 +84,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: Natural
     probes: Hex32
     contributions: list[Line]
-    accepted: list[Hex16]
+    accepted: Hex32
+    accepted_count: Natural
     earnings: list[tuple[Address, Natural]]
     inputs_root: Hex32
     scores_root: Hex32
@@ -181,3 +183,17 @@ def _check_order(evidence: Evidence) -> None:
         raise EvidenceError("evidence refused: earnings are not in ascending order of account")
     if any(line.status not in set(Status) for line in evidence.contributions):
         raise EvidenceError("evidence refused: unknown status")
+    _check_ranges(evidence)
+
+
+def _check_ranges(evidence: Evidence) -> None:
+    """Every number must fit the type that the contracts have for it, or it could not be hashed into a leaf."""
+    totals = (evidence.pool, evidence.round_total, evidence.earned_total, *(amount for _, amount in evidence.earnings))
+    fits = max(totals) < 2**128 and all(_fits(line) for line in evidence.contributions)
+    if not fits:
+        raise EvidenceError("evidence refused: a number is larger than the contracts can hold")
+
+
+def _fits(line: Line) -> bool:
+    small = line.codec < 2**8 and line.key_epoch < 2**32 and max(line.id, line.size) < 2**64
+    return small and max(line.payable, line.stderr, line.paid) < 2**128 and -(2**127) <= line.raw < 2**127

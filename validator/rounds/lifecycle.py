@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
-from validator.rounds.included import included
+from validator.rounds.included import included, quorum
 from validator.rounds.types import ZERO_DIGEST, Submission
 
 
@@ -59,6 +59,7 @@ class RoundState:
     pool: int = 0
     total_weight: int = 0
     closed: bool = False
+    seed_block: int = 0
     seed: bytes = ZERO_DIGEST
     beacon: bytes = ZERO_DIGEST
     attempt: int = 0
@@ -68,13 +69,14 @@ class RoundState:
     reports: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     commits: Mapping[str, bytes] = field(default_factory=dict)
     attestations: Mapping[str, tuple[bytes, bytes, Mapping[str, Any]]] = field(default_factory=dict)
+    members: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     final: Mapping[str, Any] | None = None
     final_digest: bytes = ZERO_DIGEST
     abandoned: bool = False
 
-    def reported_weight(self) -> int:
-        """Weight of the validators that reported in this attempt."""
-        return sum(weight for weight, _ in self.reports.values())
+    def weight(self, operators: Iterable[str]) -> int:
+        """Weight of some operators in the snapshot of this round."""
+        return sum(self.members[operator][1] for operator in operators if operator in self.members)
 
     def phase(self, timestamp: int) -> Phase:
         """The phase at a finalised block's `timestamp` (Unix seconds), as far as finalised events tell."""
@@ -86,30 +88,65 @@ class RoundState:
             return Phase.OPEN
         if self.seed == ZERO_DIGEST:
             return Phase.CLOSED
-        if timestamp <= self.report_deadline and self.reported_weight() < self.total_weight:
+        if timestamp <= self.report_deadline and self.weight(self.reports) < self.total_weight:
             return Phase.REPORTING
-        if timestamp <= self.commit_deadline and not self._all_committed():
+        if timestamp <= self.commit_deadline and self.weight(self.commits) < self.total_weight:
             return Phase.COMMITTING
-        return Phase.ATTESTING if timestamp <= self.attest_deadline else Phase.STALLED
+        return Phase.STALLED if self._hopeless(timestamp) else Phase.ATTESTING
 
-    def _all_committed(self) -> bool:
-        known = {operator: weight for operator, (weight, _) in self.reports.items()}
-        return sum(known.get(operator, 0) for operator in self.commits) >= self.total_weight
+    def _hopeless(self, timestamp: int) -> bool:
+        """No answer has a quorum, and none can get one any more in this attempt (the rule of `ScoringRounds.phase`)."""
+        if self.agreed() is not None:
+            return False
+        committed = self.weight(self.commits)
+        revealed = self.weight(self.attestations)
+        return timestamp > self.attest_deadline or not quorum(committed, self.total_weight) or revealed >= committed
+
+    def agreed(self) -> Mapping[str, Any] | None:
+        """The attested fields that a quorum of weight has signed, or None."""
+        weights: dict[bytes, int] = {}
+        for operator, (digest, _, fields) in self.attestations.items():
+            weights[digest] = weights.get(digest, 0) + self.weight([operator])
+            if quorum(weights[digest], self.total_weight):
+                return fields
+        return None
 
     def included(self) -> frozenset[int]:
         """Ids that a quorum reported; meaningful once the reporting phase has ended."""
         return included(self.first_id, self.end_id, self.reports.values(), self.total_weight)
 
 
-def fold(facts: Iterable[Fact], before: Mapping[int, RoundState] | None = None) -> dict[int, RoundState]:
-    """All rounds by number, going on from `before`. Facts must be in chain order; others are passed over."""
-    rounds = dict(before or {})
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """All rounds by number, and the members of the validator set (signing address, weight) as of the last event."""
+
+    by_number: Mapping[int, RoundState] = field(default_factory=dict)
+    members: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def fold(facts: Iterable[Fact], before: Rounds | None = None) -> Rounds:
+    """What events say, going on from `before`. Facts must be in chain order; those about other things are passed over."""
+    start = before or Rounds()
+    rounds, members = dict(start.by_number), dict(start.members)
     for fact in facts:
+        if fact.name in ("ValidatorJoined", "StakeChanged"):
+            _change_member(members, fact)
         apply = _APPLY.get(fact.name)
         if apply is not None:
             number = int(fact.args["round"])
             rounds[number] = apply(rounds.get(number), fact.args)
-    return rounds
+            if fact.name == "RoundClosed":
+                rounds[number] = replace(rounds[number], members=dict(members))
+    return Rounds(rounds, members)
+
+
+def _change_member(members: dict[str, tuple[str, int]], fact: Fact) -> None:
+    operator = str(fact.args["operator"])
+    signer, weight = members.get(operator, ("", 0))
+    if fact.name == "ValidatorJoined":
+        members[operator] = (str(fact.args["signer"]), weight)
+    else:
+        members[operator] = (signer, int(fact.args["weight"]))
 
 
 def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submission]:
@@ -127,19 +164,6 @@ def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submi
         )
         for fact in submitted[start:stop]
     ]
-
-
-def snapshot(facts: Iterable[Fact], round_: int) -> dict[str, tuple[str, int]]:
-    """(signing address, weight) of every operator when a round was closed, as the last events before that made them."""
-    signers, weights = dict[str, str](), dict[str, int]()
-    for fact in facts:
-        if fact.name == "ValidatorJoined":
-            signers[str(fact.args["operator"])] = str(fact.args["signer"])
-        if fact.name == "StakeChanged":
-            weights[str(fact.args["operator"])] = int(fact.args["weight"])
-        if fact.name == "RoundClosed" and int(fact.args["round"]) == round_:
-            return {operator: (signer, weights.get(operator, 0)) for operator, signer in signers.items()}
-    raise ValueError(f"round {round_} was not closed")
 
 
 def _known(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
@@ -160,6 +184,7 @@ def _closed(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
         end_id=int(args["endId"]),
         pool=int(args["pool"]),
         total_weight=int(args["totalWeight"]),
+        seed_block=int(args["seedBlock"]),
     )
 
 
@@ -173,6 +198,10 @@ def _deadlines(args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seeded(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
     return replace(_known(state, args), seed=args["seed"], beacon=args["beacon"], attempt=1, **_deadlines(args))
+
+
+def _rearmed(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
+    return replace(_known(state, args), seed_block=int(args["seedBlock"]))
 
 
 def _reported(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
@@ -209,6 +238,7 @@ def _abandoned(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
 _APPLY = {
     "RoundOpened": _opened,
     "RoundClosed": _closed,
+    "SeedRearmed": _rearmed,
     "SeedDrawn": _seeded,
     "AvailabilityReported": _reported,
     "Committed": _committed,

@@ -13,12 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from validator.influence import Records
-from validator.rounds.types import Opened
-
-HASH_BYTES = 16
-"""128 bits: a repeat is missed or claimed by accident with probability below n^2 / 2^129 for n records, and the key is
-secret.
-"""
+from validator.rounds.types import HASH_BYTES, Opened
 
 
 def record_hash(key: bytes, inputs: torch.Tensor, target: torch.Tensor) -> bytes:

@@ -10,6 +10,7 @@ import torch
 from validator import exact, influence
 from validator.errors import ValidatorError
 from validator.influence import Problem, Records, fit, load_probes
+from validator.influence.fit import estimator_settings
 from validator.influence.probes import Probes
 from validator.influence.records import concat
 from validator.influence.response import Response
@@ -17,7 +18,7 @@ from validator.manifest import Manifest, Versions
 from validator.rounds import evidence as bundle
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
 from validator.rounds.redundancy import drop_repeats
-from validator.rounds.types import VERSION, Carry, Opened, Status, Terms
+from validator.rounds.types import HASH_BYTES, VERSION, Carry, Opened, Status, Terms
 
 Fitted = Response | Probes
 """What `fit` gives: something that scores groups of records."""
@@ -30,16 +31,31 @@ class ScoringFault(ValidatorError):
     """The estimator refused the DAO's own model, data or parameters; no contribution can cause it."""
 
 
+class ProbesMismatch(ValidatorError):
+    """Published probes are not those that the manifest and the seed of the round ask for."""
+
+
 class VersionMismatch(ValidatorError):
     """The manifest asks for arithmetic or rules that this node does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The bundle of a round, and the fitted estimator (safetensors) that an auditor may score with."""
+    """The bundle of a round, the keyed hashes of the records it accepted (16 bytes each, ascending), and the fitted
+    estimator (safetensors) that an auditor may score with.
+    """
 
     evidence: bundle.Evidence
+    accepted: bytes
     probes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file. Pure functions."""
+
+    probes: Callable[[bytes], bytes]
+    accepted: Callable[[bytes], bytes]
 
 
 def own_versions() -> Versions:
@@ -67,7 +83,7 @@ def score_round(
     problem: Problem,
     record_key: bytes,
     opened: Sequence[Opened],
-    file_digest: Callable[[bytes], bytes],
+    digests: Digests,
     *,
     probes: bytes | None = None,
     progress: Progress | None = None,
@@ -87,15 +103,21 @@ def score_round(
         scores = _score_groups(fitted, [records for _, records, _ in distinct if records is not None])
     except (exact.ExactError, influence.InfluenceError) as error:
         raise ScoringFault(f"round {terms.round} cannot be scored under its manifest: {error}") from error
-    fitted_bytes = fitted.to_bytes()
     lines = _lines(manifest, terms.pool, distinct, scores)
-    return Judged(_assemble(terms, carry, file_digest(fitted_bytes), lines, distinct), fitted_bytes)
+    probes = fitted.to_bytes()
+    accepted = _accepted(lines, distinct)
+    names = (digests.probes(probes), digests.accepted(accepted))
+    return Judged(_assemble(terms, carry, names, len(accepted) // HASH_BYTES, lines), accepted, probes)
 
 
 def _fit(terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None) -> Fitted:
-    if probes is not None:
-        return load_probes(problem, probes)
     estimator = manifest.estimator
+    if probes is not None:
+        fitted = load_probes(problem, probes)
+        wanted = estimator_settings(estimator.name, estimator.arguments())
+        if (fitted.settings, fitted.seed, fitted.per_query) != (wanted, terms.seed, False):
+            raise ProbesMismatch(f"the probes of round {terms.round} were fitted with other settings or another seed")
+        return fitted
     return fit(problem, estimator=estimator.name, seed=terms.seed, progress=progress, **estimator.arguments())
 
 
@@ -107,6 +129,12 @@ def _score_groups(fitted: Fitted, groups: Sequence[Records]) -> list[tuple[int, 
     ids = torch.cat([torch.full((len(group),), index, dtype=torch.int64) for index, group in enumerate(groups)])
     raw, stderr = fitted.score(together, groups=ids).to_fixed()
     return list(zip(raw, stderr, strict=True))
+
+
+def _accepted(lines: list[bundle.Line], distinct: Sequence[tuple[Opened, Records | None, list[bytes]]]) -> bytes:
+    """Keyed hashes of the records that were paid, ascending."""
+    paid = (fresh for line, (_, _, fresh) in zip(lines, distinct, strict=True) if line.payable)
+    return b"".join(sorted(digest for fresh in paid for digest in fresh))
 
 
 def _lines(
@@ -136,7 +164,7 @@ def _line(item: Opened, records: Records | None, raw: int, stderr: int, payable:
         codec=submission.codec,
         size=submission.size,
         key_epoch=submission.key_epoch,
-        included=item.status not in (Status.UNAVAILABLE, Status.OVERSIZED),
+        included=item.included,
         status=int(_status(item, records, payable)),
         reason=item.reason,
         records=scored,
@@ -159,14 +187,11 @@ def _status(item: Opened, records: Records | None, payable: int) -> Status:
 def _assemble(
     terms: Terms,
     carry: Carry,
-    probes: bytes,
+    names: tuple[bytes, bytes],
+    accepted: int,
     lines: list[bundle.Line],
-    distinct: Sequence[tuple[Opened, Records | None, list[bytes]]],
 ) -> bundle.Evidence:
     earnings = add_earnings(carry.earnings, [(line.contributor, line.paid) for line in lines])
-    hashes = [
-        digest.hex() for line, (_, _, fresh) in zip(lines, distinct, strict=True) if line.payable for digest in fresh
-    ]
     draft = bundle.Evidence(
         format=bundle.FORMAT,
         versions=bundle.Versions(**own_versions().model_dump()),
@@ -179,9 +204,10 @@ def _assemble(
         seed=terms.seed.hex(),
         previous=carry.evidence.hex(),
         pool=terms.pool,
-        probes=probes.hex(),
+        probes=names[0].hex(),
         contributions=lines,
-        accepted=sorted(hashes),
+        accepted=names[1].hex(),
+        accepted_count=accepted,
         earnings=list(earnings.items()),
         inputs_root="0" * 64,
         scores_root="0" * 64,

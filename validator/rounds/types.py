@@ -15,6 +15,11 @@ VERSION = 1
 
 ZERO_DIGEST = bytes(32)
 
+HASH_BYTES = 16
+"""Bytes of a keyed record hash: a repeat is missed or claimed by accident with probability below n^2 / 2^129 for n
+records, and the key is secret.
+"""
+
 
 class Status(IntEnum):
     """What became of a contribution; the `uint8` of its leaf in the scores tree."""
@@ -62,10 +67,11 @@ class Submission:
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A contribution after opening and parsing: either records to score, or a status that ends it, with a stable reason
-    code.
+    code. `included`: a quorum of validators holds its envelope.
     """
 
     submission: Submission
+    included: bool
     records: Records | None = None
     status: Status | None = None
     reason: str = ""
@@ -93,10 +99,11 @@ class Terms:
 class Carry:
     """What a round inherits from the last finalised one.
 
-    `evidence`: digest of its bundle (zero before the first); `earnings`: lifetime earnings by contributor; `known`:
-    keyed hashes of the records accepted so far.
+    `evidence`: digest of its bundle (zero before the first); `rounds`: how many were finalised; `earnings`: lifetime
+    earnings by contributor; `known`: keyed hashes of the records accepted so far.
     """
 
     evidence: bytes = ZERO_DIGEST
+    rounds: int = 0
     earnings: Mapping[str, int] = field(default_factory=dict)
     known: frozenset[bytes] = frozenset()

@@ -10,9 +10,8 @@ from __future__ import annotations
 import structlog
 
 from validator.chain.errors import Reverted
-from validator.chain.types import Call
-from validator.rounds.lifecycle import Phase, RoundState
-from validator.stages import commit
+from validator.chain.types import Attestation, Call
+from validator.rounds.lifecycle import Phase
 from validator.stages.node import Identity, Node
 
 log = structlog.get_logger("advance")
@@ -41,37 +40,35 @@ def _due(node: Node) -> list[tuple[str, Call]]:
     contract, rounds = node.contracts.rounds, node.chronicle.rounds()
     if not rounds:
         return [("open/1", contract.open())]
-    due: list[tuple[str, Call]] = []
+    due = _draw(node, max(rounds))
     for state in rounds.values():
         phase = state.phase(node.finalised_time())
+        agreed = state.agreed()
         if phase is Phase.OPEN:
             due.append((f"close/{state.round}", contract.close()))
-        elif phase is Phase.CLOSED:
-            due.append((f"draw/{state.round}/{_rearmed(node, state)}", contract.draw_seed(state.round)))
         elif phase is Phase.STALLED:
             due.append((f"retry/{state.round}/{state.attempt}", contract.retry(state.round)))
-        due += _finalise(node, state, phase)
+        elif phase is Phase.ATTESTING and agreed is not None:
+            due.append((f"finalise/{state.round}/{state.attempt}", contract.finalise(Attestation(**agreed))))
     return due
 
 
-def _finalise(node: Node, state: RoundState, phase: Phase) -> list[tuple[str, Call]]:
-    if phase not in (Phase.ATTESTING, Phase.STALLED):
+def _draw(node: Node, newest: int) -> list[tuple[str, Call]]:
+    """The seed is drawn by the chain's head, not by what is final: the block hash that it is made of is out of reach
+    256 blocks later, which on some chains is sooner than finality. Drawing decides nothing, so nothing can be undone.
+    """
+    number = node.contracts.rounds.current_round() - 1
+    if number < 1 or number < newest - 1:
         return []
-    step = node.journal.step(state.round, state.attempt, "scored")
-    if step is None:
+    info = node.contracts.rounds.round_info(number)
+    if Phase(info.phase) is not Phase.CLOSED:
         return []
-    call = node.contracts.rounds.finalise(commit.to_attestation(state, step))
-    return [(f"finalise/{state.round}/{state.attempt}", call)]
-
-
-def _rearmed(node: Node, state: RoundState) -> int:
-    """How often the seed block slipped out of reach: each drawing is an intent of its own."""
-    return sum(fact.args["round"] == state.round for fact in node.chronicle.facts("SeedRearmed"))
+    return [(f"draw/{number}/{info.seed_block}", node.contracts.rounds.draw_seed(number))]
 
 
 def _our_turn(node: Node, identity: Identity, intent: str) -> bool:
     """Whether those ahead of us have had their time, counted from when the step first would have passed."""
-    operators = sorted({str(fact.args["operator"]) for fact in node.chronicle.facts("ValidatorJoined")})
+    operators = sorted(operator for operator, (_, weight) in node.chronicle.members().items() if weight)
     if identity.operator.lower() not in operators:
         return False
     turn = (operators.index(identity.operator.lower()) + int(intent.split("/")[1])) % len(operators)

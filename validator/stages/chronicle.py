@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from validator.journal import Journal
 from validator.journal.database import Row
-from validator.rounds.lifecycle import Fact, RoundState, fold
+from validator.rounds.lifecycle import Fact, Rounds, RoundState, fold
 
 
 class Chronicle:
@@ -21,7 +22,7 @@ class Chronicle:
         self._read_to = -1
         self._by_name: dict[str, list[Fact]] = {}
         self._all: list[Fact] = []
-        self._rounds: dict[int, RoundState] = {}
+        self._rounds = Rounds()
 
     def facts(self, name: str) -> list[Fact]:
         """Events of one name, in chain order."""
@@ -33,10 +34,15 @@ class Chronicle:
         self._catch_up()
         return self._all
 
-    def rounds(self) -> dict[int, RoundState]:
+    def rounds(self) -> Mapping[int, RoundState]:
         """Every round as the events tell it, by number."""
         self._catch_up()
-        return self._rounds
+        return self._rounds.by_number
+
+    def members(self) -> Mapping[str, tuple[str, int]]:
+        """(signing address, weight) of every operator that ever joined, as of now."""
+        self._catch_up()
+        return self._rounds.members
 
     def _catch_up(self) -> None:
         mark = self._journal.mark()

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
 from validator.chain.typed_data import attestation_digest, commit_hash
 from validator.chain.types import Attestation
-from validator.envelope.keys import open_backup, seal_backup
-from validator.journal.database import pack, unpack
+from validator.envelope import EnvelopeError, open_backup, seal_backup
 from validator.journal.protection import Slot
 from validator.rounds.lifecycle import RoundState
 from validator.stages.node import Identity, Node
 
 log = structlog.get_logger("commit")
+
+_DIGESTS = ("inputs_root", "scores_root", "earnings_root", "evidence")
 
 
 def run(node: Node, state: RoundState) -> None:
@@ -52,7 +54,7 @@ def _commitment(
         digest,
         salt_of(node, identity, state),
     )
-    backup = seal_backup(identity.hpke_secret, pack(step), info=_backup_info(node, identity, state))
+    backup = seal_backup(identity.hpke_secret, _to_backup(step), info=_backup_info(node, identity, state))
     return {"hash": hashed, "backup": backup}
 
 
@@ -64,9 +66,30 @@ def restore(node: Node, state: RoundState) -> None:
     for fact in node.chronicle.facts("Committed"):
         mine = fact.args["operator"] == identity.operator.lower()
         if mine and (fact.args["round"], fact.args["attempt"]) == (state.round, state.attempt) and fact.args["backup"]:
-            plain = open_backup(identity.hpke_secret, fact.args["backup"], info=_backup_info(node, identity, state))
-            node.journal.take_step(state.round, state.attempt, "scored", unpack(plain))
-            log.warning("answer restored from our backup on chain", round=state.round, attempt=state.attempt)
+            _restore(node, identity, state, fact.args["backup"])
+
+
+def _restore(node: Node, identity: Identity, state: RoundState, backup: bytes) -> None:
+    try:
+        plain = open_backup(identity.hpke_secret, backup, info=_backup_info(node, identity, state))
+    except EnvelopeError as error:
+        log.warning("our backup on chain does not open; scoring again", round=state.round, error=str(error))
+        return
+    node.journal.take_step(state.round, state.attempt, "scored", _from_backup(plain))
+    log.warning("answer restored from our backup on chain", round=state.round, attempt=state.attempt)
+
+
+def _to_backup(step: Mapping[str, Any]) -> bytes:
+    """164 bytes: four digests, two totals of 16 bytes and a count of 4, big-endian. Gas is paid by the byte."""
+    roots = b"".join(step[name] for name in _DIGESTS)
+    totals = step["round_total"].to_bytes(16, "big") + step["earned_total"].to_bytes(16, "big")
+    return bytes(roots + totals + int(step["count"]).to_bytes(4, "big"))
+
+
+def _from_backup(plain: bytes) -> dict[str, Any]:
+    numbers = [int.from_bytes(plain[start:end], "big") for start, end in ((128, 144), (144, 160), (160, 164))]
+    digests = {name: plain[32 * i : 32 * i + 32] for i, name in enumerate(_DIGESTS)}
+    return {**digests, **dict(zip(("round_total", "earned_total", "count"), numbers, strict=True))}
 
 
 def to_attestation(state: RoundState, step: dict[str, Any]) -> Attestation:

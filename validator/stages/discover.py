@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, is_dataclass
 
 import structlog
+from hexbytes import HexBytes
 
 from validator.chain.follower import Checkpoint
+from validator.chain.rpc import understood
 from validator.chain.types import Event
 from validator.journal.database import Mark, Row
 from validator.stages.keys import granted_secrets
@@ -25,11 +27,14 @@ def run(node: Node) -> int:
             log.warning("chain reorganised below a block taken for final; rolled back", block=batch.rollback_to)
             node.journal.rollback(batch.rollback_to)
             node.chronicle.forget()
-            node.history_checked = 0
+            node.history_checked = node.grants_read = 0
+            node.epoch_secrets = {}
+            node.due_since = {}
             continue
         if batch.checkpoint is None or (marks and batch.checkpoint == marks[0]):
             return total
-        header = node.w3.eth.get_block(batch.checkpoint.number)
+        with understood("a finalised block"):
+            header = node.w3.eth.get_block(HexBytes(batch.checkpoint.hash))
         mark = Mark(batch.checkpoint.number, batch.checkpoint.hash, int(header["timestamp"]))
         node.journal.record([to_row(event) for event in batch.events], mark)
         total += len(batch.events)
@@ -43,9 +48,9 @@ def to_row(event: Event) -> Row:
 
 def learn_keys(node: Node) -> None:
     """Take up the key epochs that were granted to our operator since the last look."""
-    identity = node.identity
-    if identity is not None:
-        facts = [*node.chronicle.facts("KeyEpochPublished"), *node.chronicle.facts("KeyGranted")]
+    if node.reader is not None:
+        facts = [*node.chronicle.facts("KeyEpochPublished"), *node.chronicle.facts("KeyGranted")[node.grants_read :]]
         node.epoch_secrets = granted_secrets(
-            facts, node.deployment, identity.operator, identity.hpke_secret, node.epoch_secrets
+            facts, node.deployment, node.reader.operator, node.reader.hpke_secret, node.epoch_secrets
         )
+        node.grants_read = len(node.chronicle.facts("KeyGranted"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,17 +13,18 @@ from safetensors.torch import save as save_tensors
 from validator.content import BadDag, Cid, ContentSource, NotFound, root
 from validator.envelope import Context, open_envelope
 from validator.errors import ValidatorError
-from validator.influence import Problem, Records
+from validator.influence import InfluenceError, Problem, Records
 from validator.influence.models import build, load_weights
 from validator.manifest import MAX_BYTES as MANIFEST_BYTES
 from validator.manifest import File, Manifest, parse_manifest
 from validator.rounds.carry import carry_after
 from validator.rounds.evidence import MAX_BYTES as EVIDENCE_BYTES
 from validator.rounds.evidence import Evidence, parse_evidence
-from validator.rounds.types import Carry
+from validator.rounds.types import HASH_BYTES, Carry
 
 CODECS = {"raw": 0, "dag-pb": 1}
 RECORD_KEY_BYTES = 32
+PROBES_INFO = b"poc-probes/1"
 
 
 class DocumentError(ValidatorError):
@@ -79,13 +80,25 @@ def load_judgement(store: ContentSource, manifest: Manifest, secret: bytes, cont
         anchor = Records(tensors["anchor.inputs"], tensors["anchor.targets"])
         queries = Records(tensors["queries.inputs"], tensors["queries.targets"])
         key = bytes(tensors["record_key"].tolist())
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, InfluenceError) as error:
         raise DocumentError(f"the sealed file of the manifest lacks a part: {error}") from None
     if len(key) != RECORD_KEY_BYTES:
         raise DocumentError(f"the record key of the sealed file has {len(key)} bytes, wanted {RECORD_KEY_BYTES}")
-    model = build(manifest.model.family, manifest.model.config)
-    load_weights(model, weights)
-    return Judgement(Problem(model, anchor, queries, objective=manifest.scoring.objective), key)
+    problem = _problem(manifest, weights, anchor, queries)
+    return Judgement(problem, key)
+
+
+def _problem(manifest: Manifest, weights: bytes, anchor: Records, queries: Records) -> Problem:
+    try:
+        model = build(manifest.model.family, manifest.model.config)
+        load_weights(model, weights)
+        problem = Problem(model, anchor, queries, objective=manifest.scoring.objective)
+    except InfluenceError as error:
+        raise DocumentError(f"the manifest's model and data do not fit together: {error}") from error
+    if problem.classes != manifest.payload.classes or list(queries.inputs.shape[1:]) != manifest.payload.shape:
+        # Else a contribution that the schema accepts could be one that the model cannot take.
+        raise DocumentError("the manifest's payload schema does not fit its model and queries")
+    return problem
 
 
 def read_evidence(store: ContentSource, digest: bytes) -> Evidence:
@@ -110,9 +123,16 @@ def file_digest(data: bytes) -> bytes:
     return root(data).digest
 
 
-def load_carry(store: ContentSource, digests: Iterable[bytes]) -> Carry:
-    """What the next round inherits, from the bundles of all finalised rounds in order."""
-    carry = Carry()
-    for digest in digests:
-        carry = carry_after(carry, digest, read_evidence(store, digest))
+def load_carry(store: ContentSource, digests: Sequence[bytes], known: Carry | None = None) -> Carry:
+    """What the next round inherits, from the bundles of all finalised rounds in order.
+
+    `known`: a carry from before; only what came after it is read.
+    """
+    carry = known or Carry()
+    if carry.rounds > len(digests) or (carry.rounds and digests[carry.rounds - 1] != carry.evidence):
+        carry = Carry()
+    for digest in digests[carry.rounds :]:
+        evidence = read_evidence(store, digest)
+        accepted = read_by_digest(store, bytes.fromhex(evidence.accepted), HASH_BYTES * evidence.accepted_count)
+        carry = carry_after(carry, digest, evidence, accepted)
     return carry

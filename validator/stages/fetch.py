@@ -15,18 +15,23 @@ log = structlog.get_logger("fetch")
 PATIENT_TRIES = 4
 RETRY_SECONDS = 2.0
 MAX_RETRY_SECONDS = 120.0
+BUDGET_SECONDS = 20.0
 
 
 def run(node: Node, state: RoundState, manifest: Manifest) -> bool:
-    """Try what is not here yet and due; True once every contribution was fetched or has been tried PATIENT_TRIES times.
+    """Try what is not here yet and due, for at most about BUDGET_SECONDS, those tried least first.
 
-    Contributions whose declared size exceeds the manifest's limit are not fetched at all: they are refused by their
-    size on chain.
+    True once every contribution was fetched or has been tried PATIENT_TRIES times. The budget keeps content that nobody
+    serves from holding up everything else that a tick has to do. Contributions whose declared size exceeds the
+    manifest's limit are not fetched at all: they are refused by their size on chain.
     """
+    wanted = [s for s in of_round(node, state) if s.size <= manifest.limits.envelope_bytes and not available(node, s)]
+    waiting = sorted(wanted, key=lambda submission: _known(node, submission)[0])
+    end = node.clock() + BUDGET_SECONDS
     done = True
-    for submission in of_round(node, state):
-        if submission.size > manifest.limits.envelope_bytes:
-            continue
+    for submission in waiting:
+        if node.clock() > end:
+            return False
         done &= _fetch(node, submission)
     return done
 
@@ -41,8 +46,8 @@ def of_round(node: Node, state: RoundState) -> list[Submission]:
 
 
 def available(node: Node, submission: Submission) -> bool:
-    """Whether the envelope is in our store, verified, with exactly the declared size."""
-    key = (submission.digest, submission.codec)
+    """Whether the envelope is in our store, verified, with exactly the size that this submission declared."""
+    key = _key(submission)
     if key not in node.held:
         known = node.journal.content_state(*key)
         if known is None or known[0] != "fetched":
@@ -52,14 +57,22 @@ def available(node: Node, submission: Submission) -> bool:
 
 
 def read_envelope(node: Node, submission: Submission) -> bytes:
-    """The verified bytes; raises ContentError when they cannot be had."""
+    """The verified bytes, at most as many as were declared; raises ContentError when they cannot be had."""
     return node.store.read(Cid.from_chain(submission.digest, submission.codec), submission.size)
 
 
+def _key(submission: Submission) -> tuple[bytes, int, int]:
+    return submission.digest, submission.codec, submission.size
+
+
+def _known(node: Node, submission: Submission) -> tuple[int, float]:
+    """(tries, retry at) so far."""
+    _, tries, _, retry_at = node.journal.content_state(*_key(submission)) or ("", 0, "", 0.0)
+    return tries, retry_at
+
+
 def _fetch(node: Node, submission: Submission) -> bool:
-    if available(node, submission):
-        return True
-    _, tries, _, retry_at = node.journal.content_state(submission.digest, submission.codec) or ("", 0, "", 0.0)
+    tries, retry_at = _known(node, submission)
     if node.clock() < retry_at:
         return tries >= PATIENT_TRIES
     try:
@@ -69,10 +82,8 @@ def _fetch(node: Node, submission: Submission) -> bool:
         node.store.pin(Cid.from_chain(submission.digest, submission.codec))
     except ContentError as error:
         wait = min(RETRY_SECONDS * 2**tries, MAX_RETRY_SECONDS)
-        node.journal.set_content(
-            submission.digest, submission.codec, "failed", tries + 1, str(error), node.clock() + wait
-        )
+        node.journal.set_content(*_key(submission), "failed", tries + 1, str(error), node.clock() + wait)
         log.info("not fetched", contribution=submission.id, tries=tries + 1, error=str(error))
         return tries + 1 >= PATIENT_TRIES
-    node.journal.set_content(submission.digest, submission.codec, "fetched", tries + 1, "", 0.0)
+    node.journal.set_content(*_key(submission), "fetched", tries + 1, "", 0.0)
     return True

@@ -19,6 +19,7 @@ from validator.chain.types import Deployment
 from validator.content import Store
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
+from validator.rounds.types import Carry
 from validator.stages.chronicle import Chronicle
 
 
@@ -43,19 +44,27 @@ class Contracts:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """The one validator that this node speaks for. `hpke_secret`: 32 bytes, opens key grants and our own backups."""
+class Reader:
+    """Whose key grants this node can open. `hpke_secret`: 32 bytes, X25519."""
 
     operator: str
-    signer: Signer
     hpke_secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Reader):
+    """The one validator that this node speaks for; `hpke_secret` opens its own backups too."""
+
+    signer: Signer
     sender: Sender
     protection: SigningProtection
 
 
 @dataclass(slots=True)
 class Node:
-    """Open resources. Without an `identity` the node watches and scores but signs and sends nothing (dry run)."""
+    """Open resources. Without an `identity` the node signs and sends nothing (dry run); without a `reader` it cannot
+    open contributions either, and only follows.
+    """
 
     w3: Web3
     deployment: Deployment
@@ -63,12 +72,16 @@ class Node:
     follower: Follower
     journal: Journal
     store: Store
+    reader: Reader | None = None
     identity: Identity | None = None
     epoch_secrets: dict[int, bytes] = field(default_factory=dict)
     due_since: dict[str, float] = field(default_factory=dict)
     manifests: dict[bytes, Manifest] = field(default_factory=dict)
-    held: set[tuple[bytes, int]] = field(default_factory=set)
+    held: set[tuple[bytes, int, int]] = field(default_factory=set)
     history_checked: int = 0
+    grants_read: int = 0
+    score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
+    carry: Carry = field(default_factory=Carry)
     _chronicle: Chronicle | None = None
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time

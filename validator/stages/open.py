@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
+from validator.content import TooLarge
 from validator.envelope import Context, Undecryptable, WrongContext, open_envelope
 from validator.influence import Records
 from validator.manifest import Manifest
@@ -45,7 +46,8 @@ def open_all(
     """Open every submission of a round, in order.
 
     `included`: ids that a quorum holds. `secrets`: key epochs' secrets. `place`: (chain id, contract) that envelopes
-    are bound to. `read`: verified bytes of an envelope; what it raises is not a verdict and is passed on.
+    are bound to. `read`: verified bytes of an envelope, at most as many as declared; its TooLarge is a verdict (content
+    is what it is), anything else that it raises is passing and is passed on.
     """
     return [_open(item, item.id in included, manifest, secrets, place, read) for item in submitted]
 
@@ -59,25 +61,34 @@ def _open(
     read: Callable[[Submission], bytes],
 ) -> Opened:
     if submission.size > manifest.limits.envelope_bytes:
-        return Opened(submission, status=Status.OVERSIZED, reason="declared_size")
+        return Opened(submission, included=False, status=Status.OVERSIZED, reason="declared_size")
     if not is_included:
-        return Opened(submission, status=Status.UNAVAILABLE)
-    context = Context(
-        chain_id=place[0],
-        contract=place[1].lower(),
-        key_epoch=submission.key_epoch,
-        contributor=submission.contributor.lower(),
-    )
+        return Opened(submission, included=False, status=Status.UNAVAILABLE)
     try:
-        plain = open_envelope(read(submission), secrets[submission.key_epoch], context, limit=submission.size)
+        sealed = read(submission)
+    except TooLarge:
+        sealed = b""
+    if len(sealed) != submission.size:
+        # No honest validator reports it; should a quorum do so all the same, it must not hold up everyone for ever.
+        return Opened(submission, included=True, status=Status.MALFORMED, reason="size")
+    return _parse(submission, sealed, manifest, secrets, place)
+
+
+def _parse(
+    submission: Submission, sealed: bytes, manifest: Manifest, secrets: Mapping[int, bytes], place: tuple[int, str]
+) -> Opened:
+    context = Context(place[0], place[1].lower(), submission.key_epoch, submission.contributor.lower())
+    try:
+        plain = open_envelope(sealed, secrets[submission.key_epoch], context, limit=submission.size)
         parsed = parse_payload(plain, manifest)
     except WrongContext as error:
-        return Opened(submission, status=Status.REPLAYED, reason=error.code)
+        return Opened(submission, included=True, status=Status.REPLAYED, reason=error.code)
     except Undecryptable as error:
-        return Opened(submission, status=Status.UNDECRYPTABLE, reason=error.code)
+        return Opened(submission, included=True, status=Status.UNDECRYPTABLE, reason=error.code)
     except Malformed as error:
-        return Opened(submission, status=Status.MALFORMED, reason=error.code)
-    return Opened(submission, records=to_records(parsed))
+        status = Status.OVERSIZED if error.oversized else Status.MALFORMED
+        return Opened(submission, included=True, status=status, reason=error.code)
+    return Opened(submission, included=True, records=to_records(parsed))
 
 
 def parse_payload(plain: bytes, manifest: Manifest) -> Parsed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from validator.chain.errors import RpcFault
@@ -14,44 +16,72 @@ from validator.stages.node import Node
 
 log = structlog.get_logger("round")
 
+SCORE_RETRY_SECONDS = 5.0
+MAX_SCORE_RETRY_SECONDS = 300.0
+
 
 def tick(node: Node) -> None:
-    """Read the chain, then do for each round what its phase asks for. A fault in one round does not hold up another."""
+    """Read the chain, then do for each round what its phase asks for. A fault in one round does not hold up another,
+    and what has a deadline comes before fetching for the round that is still open.
+    """
     discover.run(node)
     discover.learn_keys(node)
     history.check(node)
     if node.identity is not None:
-        node.identity.sender.resume()
+        _guarded("transactions", node.identity.sender.resume)
     now = node.finalised_time()
-    for state in list(node.chronicle.rounds().values()):
-        _guarded(node, state, state.phase(now))
-    advance.run(node)
+    rounds = [(state, state.phase(now)) for state in node.chronicle.rounds().values()]
+    for state, phase in rounds:
+        if _is_ours(node, state):
+            _guarded(f"round {state.round}", lambda state=state, phase=phase: _work(node, state, phase))  # type: ignore[misc]
+    _guarded("advance", lambda: advance.run(node))
+    for state, phase in rounds:
+        if phase is Phase.OPEN and node.reader is not None:
+            _guarded(f"round {state.round}", lambda state=state: fetch.run(node, state, manifest_of(node, state)))  # type: ignore[misc]
 
 
-def _guarded(node: Node, state: RoundState, phase: Phase) -> None:
+def _guarded(what: str, work: Callable[[], object]) -> None:
     try:
-        _work(node, state, phase)
+        work()
     except RpcFault:
-        raise  # the chain is the same for every round: let the daemon back off
+        raise  # the chain is the same for everything: let the daemon back off
     except ValidatorError as error:
-        log.warning("round waits", round=state.round, phase=phase.name.lower(), error=str(error))
+        log.warning("waits", what=what, error=str(error))
+
+
+def _is_ours(node: Node, state: RoundState) -> bool:
+    """Whether we have a say in the round: weight in its snapshot, or no identity at all (then we look on)."""
+    return node.identity is None or node.identity.operator.lower() in state.members
 
 
 def _work(node: Node, state: RoundState, phase: Phase) -> None:
     if phase is Phase.FINALISED:
         claim.run(node, state)
-    if phase in (Phase.OPEN, Phase.CLOSED, Phase.REPORTING):
-        manifest = manifest_of(node, state)
-        tried = fetch.run(node, state, manifest)
+    if phase in (Phase.CLOSED, Phase.REPORTING):
+        tried = fetch.run(node, state, manifest_of(node, state))
         if phase is Phase.REPORTING:
             report.run(node, state, all_tried=tried)
     if phase in (Phase.COMMITTING, Phase.ATTESTING):
         commit.restore(node, state)
-        score.run(node, state, manifest_of(node, state))
+        _score(node, state)
     if phase is Phase.COMMITTING:
         commit.run(node, state)
     if phase in (Phase.ATTESTING, Phase.FINALISED) and node.finalised_time() <= state.attest_deadline:
         attest.run(node, state)
+
+
+def _score(node: Node, state: RoundState) -> None:
+    """Scoring is dear: after a failure it is tried again only after a pause that doubles."""
+    key = (state.round, state.attempt)
+    failures, not_before = node.score_failures.get(key, (0, 0.0))
+    if node.clock() < not_before:
+        return
+    try:
+        score.run(node, state, manifest_of(node, state))
+    except ValidatorError:
+        pause = min(SCORE_RETRY_SECONDS * 2**failures, MAX_SCORE_RETRY_SECONDS)
+        node.score_failures[key] = (failures + 1, node.clock() + pause)
+        raise
 
 
 def manifest_of(node: Node, state: RoundState) -> Manifest:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 
-from validator.content import Cid, ContentError
+from validator.content import Cid, TooLarge
+from validator.envelope import seal_shared
 from validator.manifest import Manifest
 from validator.rounds.evidence import Outcome, outcome
 from validator.rounds.lifecycle import RoundState
-from validator.rounds.score import Judged, score_round
+from validator.rounds.score import Digests, Judged, score_round
 from validator.rounds.types import Carry, Submission, Terms
 from validator.stages import fetch
-from validator.stages.documents import dao_context, file_digest, load_carry, load_judgement
+from validator.stages.documents import PROBES_INFO, dao_context, file_digest, load_carry, load_judgement
 from validator.stages.node import Node
 from validator.stages.open import open_all
 
@@ -22,52 +25,64 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> None:
     """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned."""
     if node.journal.step(state.round, state.attempt, "scored") is not None:
         return
-    submitted = fetch.of_round(node, state)
-    missing = _missing_epochs(node, manifest, submitted)
+    submitted, included = fetch.of_round(node, state), state.included()
+    missing = _missing_epochs(node, manifest, submitted, included)
     if missing:
         log.warning(
             "no key of these epochs was granted to us; ask the DAO's steward", epochs=missing, round=state.round
         )
         return
-    judged = _judge(node, state, manifest, submitted)
+    _bring_here(node, [item for item in submitted if item.id in included])
+    judged = _judge(node, state, manifest, submitted, included)
     cid = node.store.put(judged.evidence.to_bytes())
-    node.store.put(judged.probes)
+    node.store.put(judged.accepted)
+    node.store.put(_sealed_probes(node, manifest, judged.probes))
     node.journal.take_step(state.round, state.attempt, "scored", to_step(outcome(judged.evidence), cid.digest))
     log.info("scored", round=state.round, attempt=state.attempt, contributions=len(submitted), evidence=str(cid))
 
 
-def _missing_epochs(node: Node, manifest: Manifest, submitted: list[Submission]) -> list[int]:
-    needed = {manifest.sealed.key_epoch} | {item.key_epoch for item in submitted}
+def _missing_epochs(node: Node, manifest: Manifest, submitted: list[Submission], included: frozenset[int]) -> list[int]:
+    needed = {manifest.sealed.key_epoch} | {item.key_epoch for item in submitted if item.id in included}
     return sorted(needed - node.epoch_secrets.keys())
 
 
-def _judge(node: Node, state: RoundState, manifest: Manifest, submitted: list[Submission]) -> Judged:
+def _bring_here(node: Node, included: list[Submission]) -> None:
+    """Fetch and pin what a quorum holds and we do not, before any of the dear work starts. Whoever reported it holds
+    it, so a failure is passing and the stage is tried again.
+    """
+    for submission in included:
+        if not fetch.available(node, submission):
+            with contextlib.suppress(TooLarge):  # not what was declared: a verdict, which opening will come to
+                fetch.read_envelope(node, submission)
+                node.store.pin(Cid.from_chain(submission.digest, submission.codec))
+
+
+def _judge(
+    node: Node, state: RoundState, manifest: Manifest, submitted: list[Submission], included: frozenset[int]
+) -> Judged:
     place = (node.deployment.chain_id, node.deployment.rounds)
-    opened = open_all(
-        submitted, state.included(), manifest, node.epoch_secrets, place, lambda item: _read_included(node, item)
-    )
     context = dao_context(*place, node.deployment.dao, manifest.sealed.key_epoch)
     secret = node.epoch_secrets[manifest.sealed.key_epoch]
     judgement = load_judgement(node.store, manifest, secret, context)
+    carry = carry_into(node, state)
+    opened = open_all(
+        submitted, included, manifest, node.epoch_secrets, place, lambda item: fetch.read_envelope(node, item)
+    )
     return score_round(
-        terms_of(state, node.deployment.chain_id, node.deployment.rounds),
+        terms_of(state, *place),
         manifest,
-        carry_into(node, state),
+        carry,
         judgement.problem,
         judgement.record_key,
         opened,
-        file_digest,
+        Digests(probes=lambda data: file_digest(_sealed_probes(node, manifest, data)), accepted=file_digest),
         progress=node.progress,
     )
 
 
-def _read_included(node: Node, submission: Submission) -> bytes:
-    """An included envelope; whoever reported it holds it, so a failure here is passing and the stage is tried again."""
-    data = fetch.read_envelope(node, submission)
-    if len(data) != submission.size:
-        raise ContentError(f"contribution {submission.id} holds {len(data)} bytes, the chain says {submission.size}")
-    node.store.pin(Cid.from_chain(submission.digest, submission.codec))
-    return data
+def _sealed_probes(node: Node, manifest: Manifest, probes: bytes) -> bytes:
+    """Probes say what raises a score, so only holders of the key epoch may read them."""
+    return seal_shared(node.epoch_secrets[manifest.sealed.key_epoch], probes, PROBES_INFO)
 
 
 def terms_of(state: RoundState, chain_id: int, contract: str) -> Terms:
@@ -89,7 +104,9 @@ def terms_of(state: RoundState, chain_id: int, contract: str) -> Terms:
 def carry_into(node: Node, state: RoundState) -> Carry:
     """What earlier finalised rounds hand to this one."""
     earlier = [other for number, other in sorted(node.chronicle.rounds().items()) if number < state.round]
-    return load_carry(node.store, [other.final["evidence"] for other in earlier if other.final is not None])
+    digests = [other.final["evidence"] for other in earlier if other.final is not None]
+    node.carry = load_carry(node.store, digests, node.carry)
+    return node.carry
 
 
 def to_step(result: Outcome, evidence: bytes) -> dict[str, bytes | int]:

@@ -5,11 +5,11 @@ Lists only grow, and what was handed out stays as it was, so requests may read w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from validator.errors import ValidatorError
-from validator.rounds.lifecycle import Fact, RoundState, fold
+from validator.rounds.lifecycle import Fact, Rounds, RoundState, fold
 from validator.rounds.types import Submission
 
 
@@ -50,7 +50,7 @@ class Ledger:
     """
 
     facts: list[Fact] = field(default_factory=list)
-    rounds: dict[int, RoundState] = field(default_factory=dict)
+    folded: Rounds = field(default_factory=Rounds)
     submitted: list[Submission] = field(default_factory=list)
     submitted_in: list[int] = field(default_factory=list)
     by_contributor: dict[str, list[int]] = field(default_factory=dict)
@@ -58,6 +58,11 @@ class Ledger:
     at_close: dict[int, Snapshot] = field(default_factory=dict)
     manifests: list[bytes] = field(default_factory=list)
     recorded: set[int] = field(default_factory=set)
+
+    @property
+    def rounds(self) -> Mapping[int, RoundState]:
+        """Every round by number."""
+        return self.folded.by_number
 
     def take(self, facts: Iterable[Fact]) -> None:
         """Take up the next facts, in chain order."""
@@ -78,7 +83,7 @@ class Ledger:
                 self.recorded.add(int(fact.args["id"]))
         self.facts += fresh
         try:
-            self.rounds = fold(fresh, self.rounds)
+            self.folded = fold(fresh, self.folded)
         except ValueError as error:
             raise LedgerError(str(error)) from None
 

@@ -26,15 +26,24 @@ CREATE TABLE steps (
     PRIMARY KEY (round, attempt, step)
 ) WITHOUT ROWID;
 
--- Fetching, by content: it survives a reorg, because a digest means the same bytes on every branch.
+-- The one DAO that this journal is about.
+CREATE TABLE about (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    chain_id    INTEGER NOT NULL,
+    contract    TEXT NOT NULL
+);
+
+-- Fetching, by content and the size that was claimed for it: two contributors may claim different sizes for one digest, and one
+-- of them lies. It survives a reorg, because a digest means the same bytes on every branch.
 CREATE TABLE content (
     digest      BLOB NOT NULL,
     codec       INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
     state       TEXT NOT NULL CHECK (state IN ('fetched', 'failed')),
     tries       INTEGER NOT NULL,
     reason      TEXT NOT NULL,
     retry_at    REAL NOT NULL,
-    PRIMARY KEY (digest, codec)
+    PRIMARY KEY (digest, codec, size)
 ) WITHOUT ROWID;
 
 -- Every transaction, written before it is sent. One intent keeps one nonce for ever; replacements add attempts at that nonce.

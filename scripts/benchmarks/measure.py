@@ -1,0 +1,123 @@
+"""How things are timed and told: alternating repeats, medians with their spread, and the machine they were taken on.
+
+What is compared runs turn by turn within one process, so that a machine that slows down slows all of them down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LEAST_REPEATS, LEAST_SECONDS = 7, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of one run: median, and the quartiles' distance from each other, over `repeats`."""
+
+    median: float
+    spread: float
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what was done, how long it took, and what else is to be said of it."""
+
+    what: str
+    timing: Timing
+    note: str = ""
+
+
+def compare(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+    """Time each of `works` `repeats` times, in turns; each time for at least LEAST_SECONDS."""
+    loops = {name: _loops(work) for name, work in works.items()}
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            taken[name].append(_run(work, loops[name]))
+    return {name: _timing(seconds) for name, seconds in taken.items()}
+
+
+def _loops(work: Callable[[], object]) -> int:
+    work()  # caches, thread pools, lazy imports
+    return max(1, round(LEAST_SECONDS / max(_run(work, 1), 1e-7)))
+
+
+def _run(work: Callable[[], object], loops: int) -> float:
+    begun = time.perf_counter()
+    for _ in range(loops):
+        work()
+    return (time.perf_counter() - begun) / loops
+
+
+def _timing(seconds: list[float]) -> Timing:
+    lower, _, upper = statistics.quantiles(seconds, n=4)
+    return Timing(statistics.median(seconds), upper - lower, len(seconds))
+
+
+def machine() -> dict[str, Any]:
+    """When and where: what a table is worth nothing without."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def arguments(about: str) -> argparse.Namespace:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help=f"at least {LEAST_REPEATS}")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    given = parser.parse_args()
+    if given.repeats < LEAST_REPEATS or given.threads < 1:
+        parser.error(f"--repeats must be at least {LEAST_REPEATS}, --threads at least 1")
+    torch.set_num_threads(given.threads)
+    return given
+
+
+def report(title: str, rows: Sequence[Row], as_json: bool) -> None:
+    """Print the table as Markdown, or everything as JSON."""
+    where = machine()
+    if as_json:
+        sys.stdout.write(json.dumps({"title": title, "machine": where, "rows": [asdict(row) for row in rows]}) + "\n")
+        return
+    print(f"## {title}\n")
+    print(
+        f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, "
+        f"{where['threads']} thread(s), Python {where['python']}, torch {where['torch']}; median and interquartile "
+        f"range of {min(row.timing.repeats for row in rows)} repeats in turns\n"
+    )
+    print("| what | median | IQR | |\n|---|---:|---:|---|")
+    for row in rows:
+        print(f"| {row.what} | {_seconds(row.timing.median)} | {_seconds(row.timing.spread)} | {row.note} |")
+
+
+def _seconds(value: float) -> str:
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.2f} ms" if value >= 1e-3 else f"{value * 1e6:.1f} µs"
