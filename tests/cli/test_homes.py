@@ -69,6 +69,31 @@ def test_keys_show__home_by_environment__is_taken(run: Zygote, home: Path):
     assert run("keys", "show", "--json", env={"VALIDATOR_HOME": str(home)}).json()["address"].startswith("0x")
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "named"),
+    [
+        (b"ab" * 32, 0o644, "chmod 600"),
+        (b"", 0o600, "no private key"),
+        (b"ab" * 31, 0o600, "no private key"),
+        (b"zz" * 32, 0o600, "no private key"),
+        (b"\xff" * 64, 0o600, "no private key"),
+        (b"00" * 32, 0o600, "secp256k1"),
+    ],
+)
+def test_keys_import__file_holds_no_key_of_ours_alone__makes_no_home(
+    run: Zygote, tmp_path: Path, content: bytes, mode: int, named: str
+):
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    source.chmod(mode)
+    assert named in run("keys", "import", str(source), "--home", str(tmp_path / "home")).refused()
+    assert not list(tmp_path.rglob("account.json"))
+
+
+def test_keys_import__account_exists__is_refused(run: Zygote, file: str, copy: Path):
+    assert "exists already" in run("keys", "import", file, "--home", str(copy)).refused()
+
+
 # Passwords
 
 

@@ -1,6 +1,6 @@
 """A new user's way with nothing but commands: a chain, a DAO, a validator, contributions, scores, a claim, audits.
 
-What has no command is done from outside, as it would be elsewhere: coin and tokens come from whoever holds them.
+What has no command is done from outside, as it would be elsewhere: coin comes from whoever holds it.
 """
 
 from __future__ import annotations
@@ -87,13 +87,12 @@ class Site:
             process.kill()
             process.wait()
 
-    def give(self, token: str | None, account: str, amount: int) -> None:
-        """Coin, or development tokens, from the first of the chain's public accounts."""
+    def give(self, account: str, amount: int) -> None:
+        """Coin from the first of the chain's public accounts."""
         secret = bytes.fromhex(self.log("chain").splitlines()[1].split()[1][2:])
         w3, journal = connect(self.rpc), Journal(self.folder / "bank.sqlite")
         bank = open_sender(load_settings(self.folder / "steward", poll_seconds=0.1), w3, LocalSigner(secret), journal)
-        call = Call(account, b"", amount) if token is None else Token(w3, token).mint(account, amount)
-        bank.send(call, intent=f"give/{token}/{account}")
+        bank.send(Call(account, b"", amount), intent=f"give/{account}")
         journal.close()
 
     def log(self, name: str) -> str:
@@ -148,18 +147,18 @@ def founded(site: Site, parts: Any) -> Site:
     for name in PARTIES[1:]:
         site.addresses[name] = site.run(name, "keys create --light --json").json()["address"]
     for address in site.addresses.values():
-        site.give(None, address, COIN)
+        site.give(address, COIN)
     (site.folder / "parameters.toml").write_text(PARAMETERS)
     founding = "dao init --dev-tokens --light --json --parameters parameters.toml"
     site.contract = site.shell("steward", founding).json()
     for name in PARTIES:
         with (site.folder / name / "validator.toml").open("a") as file:
             file.write(f'contract = "{site.contract["rounds"]}"\n')
-    assert site.run("steward", "dao rotate-key --light --json").json() == {"epoch": 2}
+    assert site.run("steward", "dao rotate-key --light --json").json()["epoch"] == 2
     write_folder(site.folder / "dao", parts, 0, lambda done, total: None)
     tighten(site.folder / "dao" / "manifest.toml")
     assert site.run("steward", f"dao publish {site.folder}/dao --light --json").json()["name"] == "digits"
-    site.give(site.contract["reward_token"], site.addresses["steward"], 500 * COIN)
+    site.run("steward", f"dao mint {site.addresses['steward']} {500 * COIN} --token reward").answered()
     assert "500" in site.run("steward", f"dao fund {500 * COIN}").answered()
     return site
 
@@ -183,7 +182,7 @@ def joined(founded: Site) -> Site:
     site, address = founded, founded.addresses["operator"]
     assert "not admitted" in site.run("operator", f"join {STAKE}").refused()
     assert site.run("steward", f"dao admit {address}").answered() == f"{address} may join\n"
-    site.give(site.contract["stake_token"], address, STAKE)
+    site.run("steward", f"dao mint {address} {STAKE} --token stake").answered()
     assert site.shell("operator", f"join {STAKE} --json").json() == {"operator": address, "stake": STAKE}
     assert "key epoch 1, 2" in site.run("steward", f"dao grant {address}").answered()
     site.start("validator", "run", "--home", "operator", "--port", str(web_port(site)))

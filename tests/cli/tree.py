@@ -14,16 +14,24 @@ ADDRESS = "0x5c7C6ef41e27a0c67e29172D9c20059e8374A01a"
 
 POSITIONS: dict[Path, tuple[str, ...]] = {
     ("audit",): ("1",),
+    ("charge-unrevealed",): ("1",),
     ("contribute",): ("FILE",),
     ("dao", "admit"): (ADDRESS,),
+    ("dao", "collect"): ("1",),
     ("dao", "fund"): ("1",),
     ("dao", "grant"): (ADDRESS,),
+    ("dao", "mint"): (ADDRESS, "1", "--token", "stake"),
     ("dao", "publish"): ("FOLDER",),
+    ("dao", "set-parameters"): ("FILE",),
     ("join",): ("1",),
+    ("keys", "import"): ("FILE",),
     ("keys", "protection-import"): ("FILE",),
+    ("prove-equivocation",): ("FILE", "FILE"),
     ("score",): ("1",),
+    ("settle",): ("1",),
+    ("top-up",): ("1",),
 }
-"""Well-formed required arguments of each command; FILE and FOLDER stand for something that exists."""
+"""What each command that requires arguments requires; FILE and FOLDER stand for something that exists."""
 
 
 def commands() -> dict[Path, Any]:

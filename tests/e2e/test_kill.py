@@ -21,6 +21,9 @@ PATIENCE = 60.0
 
 POINTS = [
     "after:events:",  # discover
+    "after:prepared:close",  # advance
+    "after:prepared:draw",
+    "before:settled:",
     "before:content:fetched",  # fetch
     "before:step:reported",  # report
     "after:prepared:report",
@@ -28,7 +31,8 @@ POINTS = [
     "before:stored:",  # score
     "before:step:scored",
     "after:step:scored",
-    "after:protected:",  # commit
+    "before:protected:",  # commit
+    "after:protected:",
     "after:step:commitment",
     "before:prepared:commit",
     "after:prepared:commit",
@@ -37,7 +41,7 @@ POINTS = [
     "after:signed:",
     "after:prepared:attest",
     "after:sent:attest",
-    "after:prepared:finalise",  # advance
+    "after:prepared:finalise",  # advance again
 ]
 
 

@@ -10,11 +10,12 @@ import pytest
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
 from validator.actions.contributor import claim, contribute, latest_evidence, look_up
+from validator.actions.steward import grant
 from validator.audit.case import open_case
 from validator.content import Cid, LocalStore
+from validator.envelope import Context, seal
 from validator.journal import ProtectionError
 from validator.journal.protection import Slot
-from validator.rounds.lifecycle import Phase
 from validator.rounds.types import Status
 from validator.stages.round import tick
 
@@ -37,8 +38,6 @@ def test_round__three_validators__finalise_on_equal_bits_and_an_audit_agrees(wor
     assert [Status(line.status) for line in evidence.contributions] == [Status.PAID, Status.BELOW_NOISE]
     world.add_home("auditor")
     keys = world.keys["auditor"]
-    from validator.actions.steward import grant
-
     grant(world.wallet, world.steward, keys.address, keys.hpke_key, [1])
     world.chain.mine(3)
     verdict = audit_round(world.wallet, world.home("auditor"), 1, 4)
@@ -123,13 +122,52 @@ def test_tick__other_content_was_signed_before__refuses_and_never_attests(world:
     assert nodes[0].identity.operator.lower() not in world.round(1).commits
 
 
-def test_dry_run__scores_and_sends_nothing(world: World):
+def test_dry_run__scores_to_the_same_answer_and_sends_nothing(world: World):
     world.contribute(CLEAN, NOISE)
-    watcher = world.node(world.names[0], dry_run=True)
-    nodes = [world.node(name) for name in world.names[1:]]
-    world.play([watcher, *nodes], lambda: len(world.round(1).reports) == 2)
-    assert world.round(1).phase(watcher.finalised_time()) is Phase.REPORTING
-    assert watcher.identity is None
+    nodes = [world.node(name) for name in world.names]
+    keys = world.add_home("watcher")
+    grant(world.wallet, world.steward, keys.address, keys.hpke_key, [1])
+    watcher = world.node("watcher", dry_run=True)
+    sent = world.w3.eth.get_transaction_count(keys.address)
+    world.play([*nodes, watcher], lambda: watcher.journal.step(1, 1, "scored") is not None)
+    world.play(nodes, lambda: world.is_final(1))
+    assert watcher.journal.step(1, 1, "scored")["evidence"] == world.round(1).final["evidence"]
+    assert world.w3.eth.get_transaction_count(keys.address) == sent
+
+
+@pytest.mark.parametrize("liar_first", [True, False])
+def test_round__somebody_submits_the_same_digest_with_another_size__harms_only_himself(world: World, liar_first: bool):
+    contributor, liar = world.contributor(), world.contributor()
+    payload = world.payload()
+    deployment = world.wallet.deployment
+    context = Context(deployment.chain_id, deployment.rounds.lower(), 1, contributor.signer.address.lower())
+    sealed = seal(payload, [world.wallet.contracts.dao.key_of(1)], context)
+    cid = world.wallet.store.put(sealed)
+    order = [(liar, len(sealed) + 1), (contributor, len(sealed))]
+    for wallet, size in order if liar_first else reversed(order):
+        deposit = wallet.contracts.rounds.submission_terms()[2]
+        call = wallet.registry.submit(cid.digest, cid.codec_byte, size, 1, deposit)
+        wallet.sender.send(call, intent=f"submit/{size}")
+    nodes = [world.node(name) for name in world.names]
+    for node in nodes:
+        node.clock = _quick_clock()
+    world.play(nodes, lambda: world.is_final(1))
+    evidence = latest_evidence(world.facts(), world.wallet.store)
+    statuses = {line.contributor: Status(line.status) for line in evidence.contributions}
+    assert statuses[contributor.signer.address.lower()] is Status.PAID
+    assert statuses[liar.signer.address.lower()] is Status.UNAVAILABLE
+
+
+def test_round__reorg_below_what_was_taken_for_final__is_rolled_back_and_the_round_still_ends(world: World):
+    world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: len(world.round(1).reports) == 3)
+    for node in nodes:
+        tick(node)
+    world.chain.reorganise(6, requeue=True)
+    world.play(nodes, lambda: world.is_final(1))
+    state = world.round(1)
+    assert len({digest for digest, _, _ in state.attestations.values()}) == 1
 
 
 def test_audit__bundle_tampered__names_the_first_difference(world: World):
@@ -149,6 +187,6 @@ def test_audit__bundle_tampered__names_the_first_difference(world: World):
 
 
 def _quick_clock():
-    """A clock on which every look is a minute later, so that retries are due at once."""
-    now = iter(range(1_700_000_000, 1_800_000_000, 60))
+    """A clock on which every look is three seconds later, so that retries are soon due."""
+    now = iter(range(1_700_000_000, 1_800_000_000, 3))
     return lambda: float(next(now))

@@ -269,7 +269,7 @@ def test_round__forged_signature__shown_as_not_good(played: Played) -> None:
     assert "✗ signature NOT good" in seen
     assert "nobody: the signature is malformed" in seen
     assert "✗ not reached" in seen
-    assert "signatures ✗ no 0 of 1 attestations are good and equal" in seen
+    assert "signatures ✗ no 0 of 1 signatures are good" in seen
 
 
 def test_round__digest_in_the_event_is_another__shown_as_not_good(played: Played) -> None:

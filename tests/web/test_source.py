@@ -152,7 +152,7 @@ def test_ledger__abandoned_round__its_contributions_go_to_the_next(played: Playe
     events = [
         event("ScoringRounds", "RoundOpened", round=1, manifest=bytes(32)),
         submission(1),
-        event("ScoringRounds", "RoundClosed", round=1, firstId=1, endId=2, pool=5, totalWeight=3),
+        event("ScoringRounds", "RoundClosed", round=1, firstId=1, endId=2, pool=5, totalWeight=3, seedBlock=1),
         event("ScoringRounds", "RoundOpened", round=2, manifest=bytes(32)),
         submission(2),
         event("ScoringRounds", "RoundAbandoned", round=1),
@@ -258,7 +258,7 @@ def big_round(played: Played, store: LocalStore) -> object:
     events = [
         event("ScoringRounds", "RoundOpened", round=1, manifest=manifest),
         *(submission(number) for number in range(1, MANY + 1)),
-        event("ScoringRounds", "RoundClosed", round=1, firstId=1, endId=MANY + 1, pool=5, totalWeight=3),
+        event("ScoringRounds", "RoundClosed", round=1, firstId=1, endId=MANY + 1, pool=5, totalWeight=3, seedBlock=1),
         event("ScoringRounds", "RoundFinalised", round=1, attempt=1, digest=b"\2" * 32, attestation=final),
     ]
     return scripted(played.view, [batch(*events)], store=store)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from eth_utils.address import to_checksum_address
+
 from validator import strict_json
 from validator.actions.connect import Wallet
 from validator.audit.case import scan
@@ -107,7 +109,7 @@ def charge_unrevealed(wallet: Wallet, number: int) -> Charges:
         call = wallet.contracts.rounds.charge_unrevealed(number, attempt, operator)
         try:
             wallet.sender.simulate(call)
-            receipt = wallet.sender.send(call, intent=f"charge/{number}/{attempt}/{operator}")
+            receipt = wallet.sender.send(call, intent=f"charge/{number}/{attempt}/{operator.lower()}")
         except Reverted as error:
             passed_over[attempt, operator] = str(error)
         else:
@@ -120,7 +122,7 @@ def _unrevealed(facts: Iterable[Fact], number: int) -> list[tuple[int, str]]:
     seen: dict[str, set[tuple[int, str]]] = {"Committed": set(), "Attested": set()}
     for fact in facts:
         if fact.name in seen and fact.args["round"] == number:
-            seen[fact.name].add((int(fact.args["attempt"]), str(fact.args["operator"])))
+            seen[fact.name].add((int(fact.args["attempt"]), str(to_checksum_address(fact.args["operator"]))))
     return sorted(seen["Committed"] - seen["Attested"])
 
 

@@ -185,11 +185,12 @@ def pause(wallet: Wallet, *, paused: bool) -> None:
 def mint(wallet: Wallet, token: str, account: str, amount: int) -> None:
     """Make `amount` units of the development token at `token` for `account`. Raises StewardError for a real one."""
     contract = wallet.token(token)
-    call, before = contract.mint(account, amount), contract.balance_of(account)
+    call = contract.mint(account, amount)
     try:
         wallet.sender.simulate(call)
     except Reverted as error:
         raise StewardError(f"{token} is no development token, nothing can be minted: {error}") from None
+    before = contract.balance_of(account)
     receipt = wallet.sender.send(call, intent=f"mint/{token.lower()}/{account.lower()}/{time.time_ns()}")
     gained = contract.balance_of(account, receipt.block) - before
     if gained < amount:

@@ -125,7 +125,7 @@ class Rounds:
 
 
 def fold(facts: Iterable[Fact], before: Rounds | None = None) -> Rounds:
-    """What events say, going on from `before`. Facts must be in chain order; those about other things are passed over."""
+    """What events say, going on from `before`. Facts must be in chain order; those about other things are left out."""
     start = before or Rounds()
     rounds, members = dict(start.by_number), dict(start.members)
     for fact in facts:
