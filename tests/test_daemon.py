@@ -42,7 +42,8 @@ def test_tick__fails__backs_off_and_goes_on(daemon: Daemon, error: Exception):
 
 
 def test_tick__after_stop__does_nothing(daemon: Daemon):
-    daemon.stop()
+    daemon._scheduler.start()
+    daemon._shut_down()
     daemon._tick()
     assert daemon.health.ticks == 0
 

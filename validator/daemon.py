@@ -26,6 +26,7 @@ from validator.stages.round import tick
 log = structlog.get_logger("daemon")
 
 STOP_SECONDS = 8.0
+WAKE_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 60.0
 EXIT_HUNG = 75
 
@@ -51,7 +52,9 @@ class Daemon:
         self.node = node
         self.health = Health()
         self._poll = poll_seconds
+        self._asked_to_stop = False
         self._stop = threading.Event()
+        self._gate = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
         self._resume_at = 0.0
@@ -67,18 +70,23 @@ class Daemon:
         self._scheduler.start()
         if on_start is not None:
             on_start()
-        self._stop.wait()
+        while not self._asked_to_stop:
+            # A signal may reach another thread, and a wait without end would then never notice.
+            time.sleep(WAKE_SECONDS)
         self._shut_down()
 
     def stop(self) -> None:
         """Ask the node to stop; returns at once."""
-        self._stop.set()
+        self._asked_to_stop = True
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        self._stop.set()
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        # Only a flag: a handler runs between any two instructions of the main thread, where taking a lock may deadlock.
+        self._asked_to_stop = True
 
     def _shut_down(self) -> None:
+        log.info("stopping")
+        with self._gate:  # a tick has either begun, and is waited for, or will see that it must not
+            self._stop.set()
         self._scheduler.shutdown(wait=False)
         if self._idle.wait(STOP_SECONDS):
             self.node.journal.close()
@@ -90,9 +98,10 @@ class Daemon:
         os._exit(0)  # the worker thread may sit in a long product; SQLite's durability does not depend on a clean exit
 
     def _tick(self) -> None:
-        if self._stop.is_set() or time.monotonic() < self._resume_at:
-            return
-        self._idle.clear()
+        with self._gate:
+            if self._stop.is_set() or time.monotonic() < self._resume_at:
+                return
+            self._idle.clear()
         self.health.in_tick_since = time.monotonic()
         try:
             tick(self.node)

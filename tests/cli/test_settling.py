@@ -11,6 +11,9 @@ import pytest
 from tests.cli.commands import Zygote
 from tests.cli.tree import ADDRESS
 from tests.support import World
+from validator.actions.connect import open_wallet
+from validator.actions.operator import join
+from validator.actions.steward import admit, mint
 from validator.demo.dao import PARAMETERS, STAKE
 
 SECRET = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"  # of a well-known example
@@ -54,7 +57,8 @@ def test_show__without_keys__tells_how_the_dao_stands(world: World, run: Zygote,
     answer = run("dao", "show", "--json", *place).json()
     assert answer["owner"] == world.wallet.signer.address
     assert answer["parameters"]["deposit"] == PARAMETERS.deposit
-    assert answer["validators"][0]["stake"] == STAKE
+    operator = world.keys[world.names[0]].address
+    assert next(one["stake"] for one in answer["validators"] if one["operator"] == operator) == STAKE
     told = run("dao", "show", *place).answered()
     assert world.wallet.signer.address in told
     assert world.wallet.contracts.dao.manifest(1).hex() in told
@@ -186,5 +190,16 @@ def test_rotate_key__with_validators__grants_to_them_or_to_none(tmp_path: Path, 
         world.chain.mine(3)
         granted = [fact.args["epoch"] for fact in world.facts() if fact.name == "KeyGranted"]
         assert granted == [1, 2]
+        world.add_home("odd")
+        odd = open_wallet(world.home("odd"))
+        admit(world.wallet, odd.signer.address)
+        mint(world.wallet, world.wallet.deployment.stake_token, odd.signer.address, STAKE)
+        join(odd, b"\x01" + bytes(31), STAKE)  # a point to which nothing can be sealed
+        outcome = run("dao", "rotate-key", "--light", "--json", "--home", home)
+        assert outcome.code == 1
+        assert json.loads(outcome.out)["granted"] == [operator]
+        assert list(json.loads(outcome.out)["refused"]) == [odd.signer.address]
+        assert outcome.err.startswith(f"error: not granted to all ({odd.signer.address}: ")
+        assert outcome.err.endswith("`validator dao grant ADDRESS --epoch 4`\n")
     finally:
         world.close()

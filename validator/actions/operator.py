@@ -69,7 +69,7 @@ def _member(wallet: Wallet, *, staying: bool = False) -> Validator:
     if not any(member.hpke_key):
         raise OperatorError(f"{address} is not a validator: there is no stake of it in the set")
     if staying and member.exit_at:
-        raise OperatorError(f"{address} is leaving the set: withdraw the stake, then join anew")
+        raise OperatorError(f"{address} is leaving the set: withdraw the stake, and join from a home with new keys")
     return member
 
 
