@@ -47,6 +47,17 @@ def test_load__broken_file__names_the_option_in_one_line(tmp_path: Path, text: s
     assert "\n" not in str(caught.value)
 
 
+def test_load__misspelt_name_in_the_environment__is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VALIDATOR_CONTRAKT", "0x")
+    with pytest.raises(SettingsError, match="VALIDATOR_CONTRAKT"):
+        load_settings(tmp_path)
+
+
+def test_load__empty_value_in_the_environment__counts_as_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VALIDATOR_PORT", "")
+    assert load_settings(tmp_path).port == 0
+
+
 def test_password__from_a_file__without_its_newline(tmp_path: Path):
     (tmp_path / "secret").write_text("correct horse \n")
     assert load_settings(tmp_path, password_file=tmp_path / "secret").password() == "correct horse "

@@ -6,6 +6,7 @@ secret is never an option: it is read from the file that `<NAME>_FILE` names.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from validator.errors import ValidatorError
 
 CONFIG_NAME = "validator.toml"
+_PREFIX = "VALIDATOR_"
 DEFAULT_HOME = Path("~/.poc-validator")
 HUNG_SECONDS = 3600.0
 """A step in hand for longer than this has hung: health says so, and the watchdog ends the process."""
@@ -28,7 +30,7 @@ class SettingsError(ValidatorError):
 class Settings(BaseSettings):
     """What a command needs to know about this machine; see `docs/operator-guide.md` for each option in words."""
 
-    model_config = SettingsConfigDict(env_prefix="VALIDATOR_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     home: Path = DEFAULT_HOME
     rpc: str = "http://127.0.0.1:8545"
@@ -90,10 +92,17 @@ class Settings(BaseSettings):
         return self.contract
 
 
+def _names() -> set[str]:
+    return {_PREFIX + name.upper() for name in Settings.model_fields}
+
+
 def load_settings(home: Path | None = None, **options: object) -> Settings:
     """Settings for `home`; options given as None are left to the environment and the file. Raises `SettingsError` in
     one line.
     """
+    unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in _names())
+    if unknown:
+        raise SettingsError(f"{unknown[0]} in the environment is no option of this program; is it misspelt?")
     given = {key: value for key, value in options.items() if value is not None}
     if home is not None:
         given["home"] = home
@@ -105,5 +114,5 @@ def load_settings(home: Path | None = None, **options: object) -> Settings:
         raise SettingsError(
             f"option {name}: {first['msg']} (in the environment, {CONFIG_NAME} or on the command line)"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{CONFIG_NAME} is not TOML: {error}") from None

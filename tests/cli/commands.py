@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,9 @@ class Outcome:
         answer = json.loads(lines[0])
         assert isinstance(answer, dict)
         return answer
+
+
+Ask = Callable[..., Outcome]
 
 
 def environment(folder: Path, changes: Mapping[str, str] | None = None) -> dict[str, str]:

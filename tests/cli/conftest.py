@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Zygote
+from tests.cli.commands import Ask, Outcome, Zygote
 from tests.support import CLEAN, NOISE, World
+from validator.actions.steward import admit
+
+AUDITOR, ADMITTED, POOR = "auditor", "admitted", "poor"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +61,59 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def places(world: World, run: Zygote, folder: Path, file: str) -> Iterator[dict[str, str]]:
+    """Names that command lines here use in braces."""
+    world.add_home(AUDITOR)
+    admit(world.wallet, world.add_home(ADMITTED).address)
+    token = world.wallet.token(world.wallet.deployment.stake_token)
+    world.wallet.sender.send(token.mint(world.keys[ADMITTED].address, 5), intent="mint-five")
+    run("keys", "create", "--light", "--home", str(world.folder / POOR)).answered()
+    shutil.copy(world.folder / AUDITOR / "validator.toml", world.folder / POOR)
+    with socket.create_server(("127.0.0.1", 0)) as taken, NoRpc() as chatter:
+        yield {
+            **{name: str(world.folder / name) for name in (AUDITOR, ADMITTED, POOR, "steward", "validator-1", "dao")},
+            "rpc": world.chain.url,
+            "rounds": world.wallet.deployment.rounds,
+            "store": f"local:{world.folder / 'store'}",
+            "other": world.wallet.deployment.dao,
+            "file": file,
+            "taken": str(taken.getsockname()[1]),
+            "chatter": chatter,
+            "none": str(folder / "none"),
+        }
+
+
+class NoRpc:
+    """A web server that is no JSON-RPC endpoint."""
+
+    def __enter__(self) -> str:
+        class Hello(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"<h1>hello</h1>")
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Hello)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def ask(run: Zygote, places: dict[str, str]) -> Ask:
+    """`ask("score 1 --home {auditor}")`."""
+
+    def call(words: str, *more: str, **env: str) -> Outcome:
+        arguments = [word.format_map(places) for word in words.split()]
+        return run(*arguments, *(word.format_map(places) for word in more), env=env)
+
+    return call

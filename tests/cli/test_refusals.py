@@ -3,82 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.cli.commands import Outcome, Zygote
+from tests.cli.commands import Ask
 from tests.cli.tree import ADDRESS, line, valued
-from tests.support import World
-from validator.actions.steward import admit
-from validator.payload import encode_safetensors
 
-Ask = Callable[..., Outcome]
-
-AUDITOR, ADMITTED, POOR = "auditor", "admitted", "poor"
 DEAD = "http://127.0.0.1:1"
-
-
-@pytest.fixture(scope="session")
-def places(world: World, run: Zygote, folder: Path, file: str) -> Iterator[dict[str, str]]:
-    """Names that command lines here use in braces."""
-    world.add_home(AUDITOR)
-    admit(world.wallet, world.add_home(ADMITTED).address)
-    token = world.wallet.token(world.wallet.deployment.stake_token)
-    world.wallet.sender.send(token.mint(world.keys[ADMITTED].address, 5), intent="mint-five")
-    run("keys", "create", "--light", "--home", str(world.folder / POOR)).answered()
-    shutil.copy(world.folder / AUDITOR / "validator.toml", world.folder / POOR)
-    with socket.create_server(("127.0.0.1", 0)) as taken, NoRpc() as chatter:
-        yield {
-            **{name: str(world.folder / name) for name in (AUDITOR, ADMITTED, POOR, "steward", "validator-1", "dao")},
-            "rpc": world.chain.url,
-            "rounds": world.wallet.deployment.rounds,
-            "store": f"local:{world.folder / 'store'}",
-            "other": world.wallet.deployment.dao,
-            "file": file,
-            "taken": str(taken.getsockname()[1]),
-            "chatter": chatter,
-            "none": str(folder / "none"),
-        }
-
-
-class NoRpc:
-    """A web server that is no JSON-RPC endpoint."""
-
-    def __enter__(self) -> str:
-        class Hello(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"<h1>hello</h1>")
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Hello)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def ask(run: Zygote, places: dict[str, str]) -> Ask:
-    """`ask("score 1 --home {auditor}")`."""
-
-    def call(words: str, *more: str, **env: str) -> Outcome:
-        arguments = [word.format_map(places) for word in words.split()]
-        return run(*arguments, *(word.format_map(places) for word in more), env=env)
-
-    return call
 
 
 # Every command that looks at a chain
@@ -249,103 +183,6 @@ def test_dao_init__parameter_out_of_range__is_named(ask: Ask, tmp_path: Path, te
     path = tmp_path / "parameters.toml"
     path.write_text(text)
     assert named in ask("dao init --dev-tokens --light --home {auditor} --parameters", str(path)).refused()
-
-
-# Publishing what no validator could score with
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "named"),
-    [
-        ('name = "digits"', "name =", "is not TOML"),
-        ('name = "digits"', 'name = ""', "manifest refused: name"),
-        ('name = "digits"', "", "manifest refused: name"),
-        ('name = "digits"', 'name = "digits"\ncolour = 1', "manifest refused: colour"),
-        ("[model]", "[mode]", "manifest refused"),
-        ('family = "mlp"', 'family = "oracle"', "model.family"),
-        ("hidden = [64]", "hidden = [32]", "1.weight"),
-        ("inputs = 64", "inputs = 0", "'inputs' must be an integer"),
-        ('name = "response"', 'name = "guess"', "estimator.name"),
-        ("epochs = 10", "epochs = 0", "epochs must be an integer"),
-        ("epochs = 10", "eras = 10", "unknown parameter eras"),
-        ("shape = [64]", "shape = [8, 8]", "payload asks for"),
-        ('dtype = "float32"', 'dtype = "int64"', "payload asks for"),
-        ('minimum = "0"', 'minimum = "2"', "minimum and maximum"),
-        ("classes = 10\n\n[limits]", "classes = 9\n\n[limits]", "payload.classes is 9"),
-        ("min_records = 8", "min_records = 129", "min_records exceeds max_records"),
-    ],
-)
-def test_publish__rules_do_not_hold_together__are_refused(
-    ask: Ask, places: dict[str, str], tmp_path: Path, old: str, new: str, named: str
-):
-    folder = Path(shutil.copytree(places["dao"], tmp_path / "dao"))
-    text = (folder / "manifest.toml").read_text()
-    assert text.count(old) == 1
-    (folder / "manifest.toml").write_text(text.replace(old, new))
-    assert named in ask("dao publish", str(folder), "--light", "--home", "{steward}").refused()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "named"),
-    [
-        ("manifest.toml", None, "manifest.toml: No such file"),
-        ("weights.safetensors", None, "weights.safetensors: No such file"),
-        ("weights.safetensors", b"", "not a safetensors file"),
-        ("anchor.safetensors", b"nonsense", "anchor.safetensors: not a safetensors file"),
-        ("queries.safetensors", encode_safetensors(np.zeros((3, 63), np.float32), np.arange(3)), "queries"),
-        ("queries.safetensors", encode_safetensors(np.zeros((0, 64), np.float32), np.arange(0)), "empty"),
-        ("queries.safetensors", encode_safetensors(np.zeros((1, 64), np.float32), np.array([10])), "class 10"),
-    ],
-)
-def test_publish__file_does_not_fit__is_refused(
-    ask: Ask, places: dict[str, str], tmp_path: Path, name: str, content: bytes | None, named: str
-):
-    folder = Path(shutil.copytree(places["dao"], tmp_path / "dao"))
-    (folder / name).unlink()
-    if content is not None:
-        (folder / name).write_bytes(content)
-    assert named in ask("dao publish", str(folder), "--light", "--home", "{steward}").refused()
-
-
-# Contributing what the DAO does not take
-
-
-def records(count: int = 9, width: int = 64, value: float = 0.5, target: int = 3) -> bytes:
-    return encode_safetensors(np.full((count, width), value, np.float32), np.full(count, target, np.int64))
-
-
-@pytest.mark.parametrize(
-    ("payload", "named"),
-    [
-        (b"", "not safetensors"),
-        (b"x" * 100, "not safetensors"),
-        (b"x" * 70_000, "a payload of 70000 bytes"),
-        ((2**40).to_bytes(8, "little") + b"{}", "not safetensors"),
-        (records()[:-1], "2376 bytes"),
-        (records(count=7), "at least 8"),
-        (records(count=129), "129 records"),
-        (records(width=63), "shape"),
-        (records(value=1.5), "outside"),
-        (records(value=float("nan")), "NaN"),
-        (records(target=10), "targets"),
-        (records(target=-1), "targets"),
-    ],
-)
-def test_contribute__payload_breaks_the_schema__is_refused_before_it_costs_anything(
-    ask: Ask, world: World, tmp_path: Path, payload: bytes, named: str
-):
-    address = world.keys[AUDITOR].address
-    before = world.w3.eth.get_transaction_count(address)
-    path = tmp_path / "payload"
-    path.write_bytes(payload)
-    assert named in ask("contribute", str(path), "--home", "{auditor}").refused()
-    assert world.w3.eth.get_transaction_count(address) == before
-
-
-def test_contribute__account_without_coin__is_refused(ask: Ask, tmp_path: Path):
-    path = tmp_path / "payload"
-    path.write_bytes(records())
-    assert "does not hold" in ask("contribute", str(path), "--home", "{poor}").refused()
 
 
 # A node that cannot start

@@ -18,24 +18,14 @@ from validator.chain.types import Parameters
 from validator.envelope import EnvelopeError, generate_keypair, public_key, seal, wrap_secret
 from validator.errors import ValidatorError
 from validator.influence import Problem, Records
-from validator.influence.classical import ClassicalSettings
-from validator.influence.mirrored import MirroredSettings
+from validator.influence.fit import estimator_settings
 from validator.influence.models import build, load_weights
-from validator.influence.response import ResponseSettings
-from validator.influence.settings import Settings as EstimatorSettings
-from validator.influence.settings import make_settings
 from validator.manifest import FORMAT, Manifest, make_manifest
 from validator.rounds.score import own_versions
 from validator.settings import Settings
 from validator.stages.documents import RECORD_KEY_BYTES, dao_context, pack_sealed
 from validator.stages.keys import grant_of
 from validator.stages.open import payload_schema
-
-_ESTIMATORS: Mapping[str, type[EstimatorSettings]] = {
-    "response": ResponseSettings,
-    "classical": ClassicalSettings,
-    "mirrored": MirroredSettings,
-}
 
 
 class StewardError(ValidatorError):
@@ -101,7 +91,7 @@ def rehearse(substance: Substance) -> None:
     """
     nowhere = {"digest": "0" * 64, "codec": "raw", "size": 0}
     manifest = _manifest(substance.rules, nowhere, nowhere, 1)
-    make_settings(_ESTIMATORS[manifest.estimator.name], manifest.estimator.arguments())
+    estimator_settings(manifest.estimator.name, manifest.estimator.arguments())
     payload_schema(manifest)
     model = build(manifest.model.family, manifest.model.config)
     load_weights(model, substance.weights)

@@ -104,7 +104,9 @@ class SigningProtection:
             self._db.execute("COMMIT")
 
     def _insert(self, slot: Slot, digest: bytes) -> None:
-        self._db.execute("INSERT OR IGNORE INTO signatures VALUES (?, ?, ?, ?, ?, ?)", (*slot.key(), digest))
+        self._db.execute(
+            "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*slot.key(), digest)
+        )
         row = self._db.execute(
             "SELECT digest FROM signatures "
             "WHERE chain_id = ? AND contract = ? AND validator = ? AND round = ? AND attempt = ?",
