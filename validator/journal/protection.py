@@ -104,9 +104,8 @@ class SigningProtection:
             self._db.execute("COMMIT")
 
     def _insert(self, slot: Slot, digest: bytes) -> None:
-        self._db.execute(
-            "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*slot.key(), digest)
-        )
+        values = (*slot.key(), digest)
+        self._db.execute("INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", values)
         row = self._db.execute(
             "SELECT digest FROM signatures "
             "WHERE chain_id = ? AND contract = ? AND validator = ? AND round = ? AND attempt = ?",
