@@ -61,8 +61,21 @@ def digests() -> dict[str, str]:
     return found
 
 
+def check_batch_splits() -> None:
+    """Each row of a batch must have the bits it has alone, in twos and in fives, here and on this instruction set."""
+    for case in (case for case in CASES if case.rowwise):
+        first, *rest = case.inputs()
+        with exact(), torch.no_grad():
+            whole = case.run(first, *rest)
+            for size in (1, 2, 5):
+                pieces = torch.cat([case.run(piece, *rest) for piece in first.split(size)])
+                if not torch.equal(whole, pieces):
+                    sys.exit(f"{case.name}: another batch size ({size}) gives other bits")
+
+
 def main() -> None:
     torch.set_num_threads(int(os.environ.get("DIGEST_THREADS", "1")))
+    check_batch_splits()
     json.dump({"version": VERSION, "digests": digests()}, sys.stdout, indent=1, sort_keys=True)
     sys.stdout.write("\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -33,11 +34,15 @@ def tick(node: Node) -> None:
     rounds = [(state, state.phase(now)) for state in node.chronicle.rounds().values()]
     for state, phase in rounds:
         if _is_ours(node, state):
-            _guarded(f"round {state.round}", lambda state=state, phase=phase: _work(node, state, phase))  # type: ignore[misc]
-    _guarded("advance", lambda: advance.run(node))
+            _guarded(f"round {state.round}", partial(_work, node, state, phase))
+    _guarded("advance", partial(advance.run, node))
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
-            _guarded(f"round {state.round}", lambda state=state: fetch.run(node, state, manifest_of(node, state)))  # type: ignore[misc]
+            _guarded(f"round {state.round}", partial(_prefetch, node, state))
+
+
+def _prefetch(node: Node, state: RoundState) -> None:
+    fetch.run(node, state, manifest_of(node, state))
 
 
 def _guarded(what: str, work: Callable[[], object]) -> None:
@@ -51,7 +56,7 @@ def _guarded(what: str, work: Callable[[], object]) -> None:
 
 def _is_ours(node: Node, state: RoundState) -> bool:
     """Whether we have a say in the round: weight in its snapshot, or no identity at all (then we look on)."""
-    return node.identity is None or node.identity.operator.lower() in state.members
+    return node.identity is None or state.weight([node.identity.operator.lower()]) > 0
 
 
 def _work(node: Node, state: RoundState, phase: Phase) -> None:

@@ -8,6 +8,7 @@ import structlog
 
 from validator.content import Cid, TooLarge
 from validator.envelope import seal_shared
+from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.evidence import Outcome, outcome
 from validator.rounds.lifecycle import RoundState
@@ -21,6 +22,10 @@ from validator.stages.open import open_all
 log = structlog.get_logger("score")
 
 
+class KeysMissing(ValidatorError):
+    """What is to be scored was sealed for a key epoch whose secret this node does not have."""
+
+
 def run(node: Node, state: RoundState, manifest: Manifest) -> None:
     """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned."""
     if node.journal.step(state.round, state.attempt, "scored") is not None:
@@ -28,10 +33,8 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> None:
     submitted, included = fetch.of_round(node, state), state.included()
     missing = _missing_epochs(node, manifest, submitted, included)
     if missing:
-        log.warning(
-            "no key of these epochs was granted to us; ask the DAO's steward", epochs=missing, round=state.round
-        )
-        return
+        epochs = ", ".join(map(str, missing))
+        raise KeysMissing(f"key epoch {epochs} was not granted to this operator; ask the DAO's steward for a grant")
     _bring_here(node, [item for item in submitted if item.id in included])
     judged = _judge(node, state, manifest, submitted, included)
     cid = node.store.put(judged.evidence.to_bytes())
