@@ -163,7 +163,7 @@ def many(count: int) -> bytes:
             "offsets",
             build(HEADER.replace(b"[0,40]", b"[0,48]").replace(b"[40,160]", b"[48,160]")),
         ),
-        ("no records", "records", many(0)),
+        ("no records", "few_records", many(0)),
         ("too many records", "records", many(11)),
         ("too many bytes", "bytes", GOOD + bytes(2 << 20)),
         ("NaN", "finite", put(float("nan"))),

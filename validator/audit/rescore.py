@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from validator.audit.case import AuditError, Case
 from validator.audit.verdict import Check, Difference, first_difference
-from validator.content import Cid, ContentError
+from validator.content import Cid, ContentError, TooLarge
 from validator.envelope import open_shared, seal_shared
 from validator.rounds.score import Digests, Progress, score_round
 from validator.rounds.types import Submission
@@ -19,15 +19,19 @@ PROBES_BYTES = 2**30
 
 def refetch(case: Case) -> list[Check]:
     """Level 2: every included envelope is there and hashes to its CID; the first that does not is named."""
-    included = [s for s, line in zip(case.submitted, case.evidence.contributions, strict=True) if line.included]
-    for submission in included:
+    pairs = zip(case.submitted, case.evidence.contributions, strict=True)
+    included = [(submission, line) for submission, line in pairs if line.included]
+    for submission, line in included:
         try:
-            data = read_envelope(case, submission)
+            fits = len(read_envelope(case, submission)) == submission.size
+        except TooLarge:
+            fits = False
         except ContentError as error:
             return [Check("inputs", False, f"contribution {submission.id}: {error}")]
-        if len(data) != submission.size:
+        if fits == (line.reason == "size"):
+            found = "has" if fits else "does not have"
             return [
-                Check("inputs", False, f"contribution {submission.id} holds {len(data)} bytes, not {submission.size}")
+                Check("inputs", False, f"contribution {submission.id} {found} the {submission.size} bytes declared")
             ]
     return [Check("inputs", True, f"{len(included)} envelopes fetched and hashed again")]
 

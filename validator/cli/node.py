@@ -85,10 +85,12 @@ def run(
     rpc: Rpc = None,
     contract: Contract = None,
     content: Content = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Score, but sign and send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Score with this home's keys, but sign and send nothing.")
+    ] = False,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Serve the explorer here.")] = None,
 ) -> None:
-    """Run a validator until SIGTERM or Ctrl-C. Without keys it is a dry run."""
+    """Run a validator until SIGTERM or Ctrl-C. Without keys it only follows the chain."""
     import torch
 
     from validator.actions.connect import open_node

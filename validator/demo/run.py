@@ -51,7 +51,8 @@ def run(seed: int, as_json: bool) -> None:
     except BaseException:
         if network is not None:
             network.processes.stop()
-        raise  # the folder stays: it holds the logs
+        console.print(f"the logs are in {folder}")
+        raise
     network.processes.stop()
     shutil.rmtree(folder, ignore_errors=True)
 

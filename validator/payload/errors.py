@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from validator.errors import ValidatorError
 
-CODES = ("bytes", "records", "header", "tensor", "dtype", "shape", "offsets", "line", "finite", "range")
+CODES = (
+    "bytes",
+    "records",
+    "few_records",
+    "header",
+    "tensor",
+    "dtype",
+    "shape",
+    "offsets",
+    "line",
+    "finite",
+    "range",
+)
 """Why a payload is malformed, in stable words: size in bytes, number of records, container header, tensor names, dtype,
 shape, data offsets, a line of JSON, NaN or infinity, a value outside its range."""
 

@@ -132,9 +132,11 @@ def check_bytes(size: int, schema: Schema) -> None:
 
 
 def check_records(records: int, schema: Schema) -> None:
-    """Raise Malformed("records") for none or too many."""
-    if not 1 <= records <= schema.max_records:
-        raise Malformed("records", f"{records} records: 1 to {schema.max_records} are allowed")
+    """Raise Malformed("few_records") for none, Malformed("records") for too many."""
+    if records < 1:
+        raise Malformed("few_records", "no record at all")
+    if records > schema.max_records:
+        raise Malformed("records", f"{records} records: at most {schema.max_records} are allowed")
 
 
 def check_values(arrays: dict[str, Array], schema: Schema) -> Parsed:

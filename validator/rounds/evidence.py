@@ -189,11 +189,14 @@ def _check_order(evidence: Evidence) -> None:
 def _check_ranges(evidence: Evidence) -> None:
     """Every number must fit the type that the contracts have for it, or it could not be hashed into a leaf."""
     totals = (evidence.pool, evidence.round_total, evidence.earned_total, *(amount for _, amount in evidence.earnings))
+    named = evidence.chain_id < 2**256 and evidence.round < 2**64 and evidence.attempt < 2**32
+    counted = evidence.accepted_count <= sum(line.records for line in evidence.contributions if line.payable)
     fits = max(totals) < 2**128 and all(_fits(line) for line in evidence.contributions)
-    if not fits:
+    if not (named and counted and fits):
         raise EvidenceError("evidence refused: a number is larger than the contracts can hold")
 
 
 def _fits(line: Line) -> bool:
-    small = line.codec < 2**8 and line.key_epoch < 2**32 and max(line.id, line.size) < 2**64
+    small = line.codec < 2**8 and max(line.key_epoch, line.records, line.repeats) < 2**32
+    small = small and max(line.id, line.size) < 2**64
     return small and max(line.payable, line.stderr, line.paid) < 2**128 and -(2**127) <= line.raw < 2**127

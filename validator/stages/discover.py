@@ -50,7 +50,10 @@ def learn_keys(node: Node) -> None:
     """Take up the key epochs that were granted to our operator since the last look."""
     if node.reader is not None:
         facts = [*node.chronicle.facts("KeyEpochPublished"), *node.chronicle.facts("KeyGranted")[node.grants_read :]]
-        node.epoch_secrets = granted_secrets(
+        secrets = granted_secrets(
             facts, node.deployment, node.reader.operator, node.reader.hpke_secret, node.epoch_secrets
         )
+        if secrets.keys() != node.epoch_secrets.keys():
+            node.score_failures.clear()  # what waited for a key need not wait any longer
+        node.epoch_secrets = secrets
         node.grants_read = len(node.chronicle.facts("KeyGranted"))

@@ -110,7 +110,7 @@ def read_by_digest(store: ContentSource, digest: bytes, limit: int) -> bytes:
     """A file by the digest of its root block alone: small files are one raw block, larger ones hang under dag-pb.
 
     Stores find blocks by digest, whatever codec is asked for, so the root itself must say what it is: dag-pb is tried
-    first, and no JSON document and no safetensors file is a well-formed UnixFS node.
+    first. JSON never is a well-formed UnixFS node, and ciphertext and hashes are one by no accident that happens.
     """
     try:
         return store.read(Cid.from_chain(digest, CODECS["dag-pb"]), limit)

@@ -96,7 +96,7 @@ def parse_payload(plain: bytes, manifest: Manifest) -> Parsed:
     parsed = parse(plain, manifest.payload.format, payload_schema(manifest))
     fewest = manifest.limits.min_records
     if parsed.records < fewest:
-        raise Malformed("records", f"{parsed.records} records: at least {fewest} are wanted")
+        raise Malformed("few_records", f"{parsed.records} records: at least {fewest} are wanted")
     return parsed
 
 

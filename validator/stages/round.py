@@ -62,11 +62,11 @@ def _is_ours(node: Node, state: RoundState) -> bool:
 def _work(node: Node, state: RoundState, phase: Phase) -> None:
     if phase is Phase.FINALISED:
         claim.run(node, state)
-    if phase in (Phase.CLOSED, Phase.REPORTING):
+    if phase in (Phase.CLOSED, Phase.REPORTING) and node.reader is not None:
         tried = fetch.run(node, state, manifest_of(node, state))
         if phase is Phase.REPORTING:
             report.run(node, state, all_tried=tried)
-    if phase in (Phase.COMMITTING, Phase.ATTESTING):
+    if phase in (Phase.COMMITTING, Phase.ATTESTING) and node.reader is not None:
         commit.restore(node, state)
         _score(node, state)
     if phase is Phase.COMMITTING:
