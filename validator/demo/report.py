@@ -33,7 +33,7 @@ def print_round(console: Console, played: Played) -> None:
         entry, status = truth[line.id], Status(line.status)
         colour = _COLOURS.get(status, "red")
         scored = f"{points(line.raw)} ± {points(line.stderr)}" if line.records else ""
-        reason = f" ({line.reason})" if line.reason else ""
+        reason = f" ({line.reason})" if line.reason not in ("", status.name.lower()) else ""
         words = f"[{colour}]{status.name.lower().replace('_', ' ')}{reason}[/]"
         bar = f"[{colour}]{'█' * round(_WIDTH * line.paid / most)}[/]"
         table.add_row(str(line.id), f"{entry.kind}: {entry.detail}", words, scored, units(line.paid), bar)
