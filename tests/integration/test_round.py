@@ -14,7 +14,7 @@ from validator.actions.steward import grant
 from validator.audit.case import open_case
 from validator.content import Cid, LocalStore
 from validator.envelope import Context, seal
-from validator.journal import ProtectionError
+from validator.journal import ProtectionError, SigningProtection
 from validator.journal.protection import Slot
 from validator.rounds.types import Status
 from validator.stages.round import tick
@@ -102,12 +102,25 @@ def test_tick__signing_history_emptied_while_the_chain_shows_attestations__signs
     nodes[0].identity.protection.close()
     history = world.folder / world.names[0] / "protection.sqlite"
     history.unlink()
-    from validator.journal import SigningProtection
-
     SigningProtection(history, create=True).close()
     reopened = world.node(world.names[0])
     with pytest.raises(ProtectionError, match="import"):
         tick(reopened)
+
+
+def test_tick__chain_shows_an_answer_of_ours_that_another_machine_signed__signs_nothing(world: World):
+    world.contribute(CLEAN, NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: world.is_final(1))
+    nodes[0].identity.protection.close()
+    history = world.folder / world.names[0] / "protection.sqlite"
+    history.unlink()
+    other = SigningProtection(history, create=True)
+    deployment = world.wallet.deployment
+    other.register(Slot(deployment.chain_id, deployment.rounds, nodes[0].identity.operator, 1, 1), b"x" * 32)
+    other.close()
+    with pytest.raises(ProtectionError, match="import"):
+        tick(world.node(world.names[0]))
 
 
 def test_tick__other_content_was_signed_before__refuses_and_never_attests(world: World):

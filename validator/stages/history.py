@@ -8,7 +8,8 @@ from validator.stages.node import Node
 
 
 def check(node: Node) -> None:
-    """Raise `ProtectionError` if the chain holds an attestation of ours that the signing history lacks.
+    """Raise `ProtectionError` if the chain holds an attestation of ours that the signing history lacks, or knows
+    with other content.
 
     That is how a history that was emptied, or left behind on another machine, is noticed before it does harm.
     """
@@ -21,7 +22,7 @@ def check(node: Node) -> None:
             continue
         round_, attempt = int(fact.args["round"]), int(fact.args["attempt"])
         slot = Slot(node.deployment.chain_id, node.deployment.rounds, identity.operator, round_, attempt)
-        if identity.protection.signed(slot) is None:
+        if identity.protection.signed(slot) != fact.args["digest"]:
             raise ProtectionError(
                 f"the chain shows our attestation of round {round_}, attempt {attempt}, the signing history does not: "
                 "import the history of the machine that signed it (`validator keys protection-import`)"
