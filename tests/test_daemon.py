@@ -5,10 +5,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from validator import daemon as module
 from validator.chain.errors import RpcFault
-from validator.daemon import EXIT_HUNG, HUNG_SECONDS, Daemon
+from validator.daemon import EXIT_HUNG, HUNG_SECONDS, Daemon, NotCertified
+from validator.exact.conformance.golden import read_golden
+from validator.web.health import Vitals, alive, ready
 
 
 @pytest.fixture
@@ -76,3 +79,36 @@ def test_shut_down__step_in_hand_ends_in_time__is_waited_for(daemon: Daemon):
     daemon._shut_down()
     assert not worker.is_alive() or daemon._idle.is_set()
     worker.join(5)
+
+
+# The machine
+
+
+def test_run__machine_is_certified__ticks_and_health_shows_the_certificate(daemon: Daemon):
+    daemon.run(on_start=daemon.stop)
+    assert daemon.health.self_test is not None
+    assert alive(Vitals(daemon.health, 1.0)).self_test == daemon.health.self_test.verdict
+    assert daemon.health.self_test.verdict.startswith("certified: exact version ")
+
+
+def test_run__denormals_are_flushed__refuses_before_the_first_tick(daemon: Daemon):
+    closed: list[str] = []
+    daemon.node.journal.close = lambda: closed.append("journal")
+    daemon.node.work = lambda: closed.append("tick")
+    assert torch.set_flush_denormal(True)
+    try:
+        with pytest.raises(NotCertified, match=r"denormal numbers: .* call torch\.set_flush_denormal"):
+            daemon.run()
+    finally:
+        torch.set_flush_denormal(False)
+    assert closed == ["journal"]
+
+
+def test_run__digests_of_another_protocol__names_the_culprit_and_health_shows_it(daemon: Daemon):
+    golden = {**read_golden(), "linear": "00" * 32}
+    strange = Daemon(daemon.node, 1.0, golden)
+    with pytest.raises(NotCertified, match="FAILED: linear: digest"):
+        strange.run()
+    for answer in (alive(Vitals(strange.health, 1.0)), ready(Vitals(strange.health, 1.0))):
+        assert not answer.ok
+        assert answer.reason.startswith("FAILED: linear")

@@ -3,6 +3,8 @@
 Stopping is safe at any instant because every step is journalled before it acts. SIGTERM lets the step in hand finish if
 that takes less than STOP_SECONDS and abandons it otherwise; SIGKILL abandons it at once; the next start goes on from
 the journal either way.
+
+Before its first tick the daemon asks whether this machine computes what the protocol fixes; if not, it does not start.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -19,6 +21,8 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from validator.errors import ValidatorError
+from validator.exact.conformance.check import self_test
+from validator.exact.conformance.report import Report
 from validator.settings import HUNG_SECONDS
 from validator.stages.node import Node
 from validator.stages.round import tick
@@ -31,9 +35,15 @@ MAX_BACKOFF_SECONDS = 60.0
 EXIT_HUNG = 75
 
 
+class NotCertified(ValidatorError):
+    """This machine gives other bits than the protocol fixes; the message names the operation, cause and cure."""
+
+
 @dataclass(slots=True)
 class Health:
-    """What `/health`, `/ready` and the metrics read. Times by the monotonic clock, seconds."""
+    """What `/health`, `/ready` and the metrics read. Times by the monotonic clock, seconds. `self_test` is None until
+    the machine was asked.
+    """
 
     started: float = field(default_factory=time.monotonic)
     ticks: int = 0
@@ -42,16 +52,20 @@ class Health:
     in_tick_since: float | None = None
     last_success: float | None = None
     last_error: str = ""
+    self_test: Report | None = None
 
 
 class Daemon:
     """Runs `tick` for one node until told to stop."""
 
-    def __init__(self, node: Node, poll_seconds: float) -> None:
-        """`poll_seconds` between the end of a tick and the next; up to MAX_BACKOFF_SECONDS while ticks fail."""
+    def __init__(self, node: Node, poll_seconds: float, golden: Mapping[str, str] | None = None) -> None:
+        """`poll_seconds` between the end of a tick and the next; up to MAX_BACKOFF_SECONDS while ticks fail. `golden`:
+        digests that the machine must find, by default those of the protocol.
+        """
         self.node = node
         self.health = Health()
         self._poll = poll_seconds
+        self._golden = golden
         self._asked_to_stop = False
         self._stop = threading.Event()
         self._gate = threading.Lock()
@@ -61,9 +75,13 @@ class Daemon:
         self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def run(self, on_start: Callable[[], None] | None = None) -> None:
-        """Tick until SIGTERM or SIGINT; returns when the node has stopped. Must be called from the main thread."""
+        """Tick until SIGTERM or SIGINT; returns when the node has stopped. Must be called from the main thread.
+
+        Raises NotCertified, with the node closed, on a machine that fails the quick self-test.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._certify()
         options = {"trigger": "interval", "max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self._tick, seconds=self._poll, id="tick", **options)
         self._scheduler.add_job(self._watch, seconds=min(30.0, HUNG_SECONDS), id="watchdog", **options)
@@ -89,13 +107,24 @@ class Daemon:
             self._stop.set()
         self._scheduler.shutdown(wait=False)
         if self._idle.wait(STOP_SECONDS):
-            self.node.journal.close()
-            if self.node.identity is not None:
-                self.node.identity.protection.close()
+            self._close()
             log.info("stopped")
             return
         log.warning("the step in hand was abandoned; the next start takes it up again from the journal")
         os._exit(0)  # the worker thread may sit in a long product; SQLite's durability does not depend on a clean exit
+
+    def _close(self) -> None:
+        self.node.journal.close()
+        if self.node.identity is not None:
+            self.node.identity.protection.close()
+
+    def _certify(self) -> None:
+        self.health.self_test = report = self_test(quick=True, golden=self._golden)
+        if report.ok:
+            log.info("self-test passed", verdict=report.verdict)
+            return
+        self._close()
+        raise NotCertified(f"this machine must not score: {report.verdict} (see `validator exact self-test`)")
 
     def _tick(self) -> None:
         with self._gate:

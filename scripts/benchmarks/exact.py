@@ -1,65 +1,33 @@
-"""Exact arithmetic against plain float32, side by side: linear forward, a training step, a batch of networks."""
+"""Exact arithmetic against plain float32 torch, side by side in one run: time, and error against float64.
+
+Plain float32 is strict on CUDA: no TF32, which has a column of its own. Errors are relative, the largest over the
+outputs of a case: rms is |x - t| / |t| in the Euclidean norm, max the largest |x - t| over the largest |t|. They are
+medians over a few draws, for where an input of a ReLU rounds to the other side of zero, either way may be far off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 
 import torch
-from measure import Row, arguments, compare, report
-from torch import Tensor, nn
+from exact_cases import Case, Setting, Work, linear_step, operators
+from exact_models import networks
+from exact_report import ERROR_TARGET, Compared, Errors, table
+from exact_yardstick import products
+from measure import heeded, machine, parser_of, samples, timing
+from torch import Tensor
 
-from validator.exact import exact
+from validator.exact import ExactError, exact, frozen
 from validator.exact.digest import digest
-from validator.exact.random import Stream
-from validator.influence.models import build, initialise
-from validator.influence.problem import Network, cross_entropy_slope
 
-BATCH, REPLICAS, ROWS = 256, 16, 32
-
-Work = Callable[[], list[Tensor]]
-
-
-def linear(size: int) -> Work:
-    """Forward of one layer, size x size, on BATCH rows."""
-    stream = Stream(b"bench", f"linear/{size}")
-    layer = nn.Linear(size, size)
-    initialise(layer, stream)
-    inputs = stream.normal((BATCH, size))
-
-    def forward() -> list[Tensor]:
-        with torch.no_grad():
-            return [layer(inputs)]
-
-    return forward
-
-
-def training_step() -> Work:
-    """Forward, backward and gradients of an MLP 64-256-10 on BATCH records."""
-    stream = Stream(b"bench", "training")
-    model = build("mlp", {"inputs": 64, "hidden": [256], "classes": 10, "activation": "relu"})
-    initialise(model, stream)
-    inputs, targets = stream.normal((BATCH, 64)), stream.integers(10, (BATCH,))
-    parameters = list(model.parameters())
-
-    def step() -> list[Tensor]:
-        return list(torch.autograd.grad(nn.functional.cross_entropy(model(inputs), targets), parameters))
-
-    return step
-
-
-def network_step() -> Work:
-    """Gradients of REPLICAS networks at once, each on ROWS records of its own: the inner step of the demo's scoring."""
-    stream = Stream(b"bench", "networks")
-    model = build("mlp", {"inputs": 64, "hidden": [64], "classes": 10, "activation": "relu"})
-    initialise(model, stream)
-    network = Network(model)
-    weights = {name: tensor.expand(REPLICAS, *tensor.shape).clone() for name, tensor in network.weights().items()}
-    inputs, targets = stream.normal((REPLICAS, ROWS, 64)), stream.integers(10, (REPLICAS, ROWS))
-
-    def step() -> list[Tensor]:
-        return list(network.gradient(weights, inputs, lambda z: cross_entropy_slope(z, targets) / ROWS).values())
-
-    return step
+DRAWS = 3
+YARDSTICK_SIZES = (512, 1024)
 
 
 def exactly(work: Work) -> Work:
@@ -72,22 +40,132 @@ def exactly(work: Work) -> Work:
     return run
 
 
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """float32 products by TF32, or strictly."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32, cudnn.allow_tf32 = on, on
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def by_tf32(work: Work) -> Work:
+    """The same with products rounded to 10 bits on tensor cores."""
+
+    def run() -> list[Tensor]:
+        with tf32(True):
+            return work()
+
+    return run
+
+
+def finished(work: Work, device: torch.device) -> Callable[[], object]:
+    """The same, waiting for the device."""
+
+    def run() -> None:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def errors(case: Case, device: torch.device, makers: dict[str, Callable[[Work], Work]]) -> dict[str, Errors]:
+    """Medians over DRAWS sets of numbers, of a first run each."""
+    found: dict[str, list[Errors]] = {name: [] for name in makers}
+    for i in range(DRAWS):
+        seed = b"bench %d" % i
+        truth = case.make(Setting(torch.float64, device, seed)).work()
+        for name, wrap in makers.items():
+            with tf32(False):
+                found[name].append(error(wrap(case.make(Setting(torch.float32, device, seed)).work)(), truth))
+    return {
+        name: Errors(statistics.median(e.rms for e in each), statistics.median(e.largest for e in each))
+        for name, each in found.items()
+    }
+
+
+def error(found: list[Tensor], truth: list[Tensor]) -> Errors:
+    """The largest over the tensors."""
+    rms, largest = 0.0, 0.0
+    for x, t in zip(found, truth, strict=True):
+        gap = x.to(torch.float64) - t
+        rms = max(rms, float(gap.norm() / t.norm().clamp(min=1e-300)))
+        largest = max(largest, float(gap.abs().max() / t.abs().max().clamp(min=1e-300)))
+    return Errors(rms, largest)
+
+
+def peak(work: Work, device: torch.device) -> int:
+    """Bytes that a run takes at most, above what was taken before. CUDA only."""
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def run(case: Case, device: torch.device, repeats: int) -> Compared:
+    """Measure one case."""
+    makers: dict[str, Callable[[Work], Work]] = {"float32": lambda work: work, "exact": exactly}
+    if device.type == "cuda":
+        makers["TF32"] = by_tf32
+    made = {name: case.make(Setting(torch.float32, device)) for name in makers}
+    works = {name: wrap(made[name].work) for name, wrap in makers.items()}
+    with tf32(False), frozen(made["exact"].frozen):
+        bits = digest({str(i): t for i, t in enumerate(works["exact"]())}).hex()[:16]
+        taken = samples({name: finished(work, device) for name, work in works.items()}, repeats)
+        memory = {name: peak(work, device) for name, work in works.items()} if device.type == "cuda" else {}
+    return Compared(
+        case.name,
+        {name: timing(seconds) for name, seconds in taken.items()},
+        timing([a / b for a, b in zip(taken["exact"], taken["float32"], strict=True)]),
+        case.target_cuda if device.type == "cuda" else case.target,
+        errors(case, device, makers),
+        ERROR_TARGET if case.accurate else None,
+        bits,
+        memory,
+    )
+
+
+def yardstick(size: int, threads: int, repeats: int) -> list[tuple[str, float, float]]:
+    """(form, seconds, times slower than the exact product) of the fixed-order products of exact_yardstick.py."""
+    forms = products(size, threads)
+    case = next(case for case in operators() if case.name.startswith(f"mm {size} "))
+    ours = exactly(case.make(Setting(torch.float32, torch.device("cpu"))).work)
+    taken = samples({"exact": ours, **forms}, repeats)
+    middle = {name: timing(seconds).median for name, seconds in taken.items()}
+    return [(f"mm {size}: {name}", middle[name], middle[name] / middle["exact"]) for name in forms]
+
+
 def main() -> None:
     """Measure and print."""
-    given = arguments(__doc__ or "")
-    rows = []
-    for name, work in {
-        f"linear forward 512, batch {BATCH}": linear(512),
-        f"linear forward 1024, batch {BATCH}": linear(1024),
-        f"MLP 64-256-10 gradients, batch {BATCH}": training_step(),
-        f"{REPLICAS} MLPs 64-64-10 at once, {ROWS} records each": network_step(),
-    }.items():
-        twin = exactly(work)
-        taken = compare({"float32": work, "exact": twin}, given.repeats)
-        ratio = taken["exact"].median / taken["float32"].median
-        rows.append(Row(f"{name}, plain float32", taken["float32"]))
-        rows.append(Row(f"{name}, exact", taken["exact"], f"{ratio:.1f} x; digest {digest(twin()).hex()[:16]}"))
-    report("Exact arithmetic", rows, given.json)
+    parser = parser_of(__doc__ or "", os.cpu_count() or 1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="CUDA where there is one, unless told otherwise")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    given = heeded(parser)
+    device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    large = [linear_step(4096, 4096)] if device.type == "cuda" else []
+    cases = [case for case in operators() + large + networks() if given.only in case.name]
+    rows: list[Compared] = []
+    refused: dict[str, str] = {}
+    for case in cases:
+        try:
+            rows.append(run(case, device, given.repeats))
+        except ExactError as error:
+            refused[case.name] = str(error)
+    times = []
+    if device.type == "cpu" and given.only in "yardstick":
+        times = [line for size in YARDSTICK_SIZES for line in yardstick(size, given.threads, given.repeats)]
+    if given.json:
+        where = machine() | {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+        shown = [asdict(row) for row in rows]
+        whole = {"title": "Exact arithmetic", "machine": where, "rows": shown, "refused": refused, "yardstick": times}
+        sys.stdout.write(json.dumps(whole) + "\n")
+    else:
+        table(rows, refused, times, device, given.repeats)
 
 
 if __name__ == "__main__":

@@ -43,12 +43,17 @@ class Row:
 
 def compare(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
     """Time each of `works` `repeats` times, in turns; each time for at least LEAST_SECONDS."""
+    return {name: timing(seconds) for name, seconds in samples(works, repeats).items()}
+
+
+def samples(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """The seconds behind `compare`, in the order of the turns."""
     loops = {name: _loops(work) for name, work in works.items()}
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
             taken[name].append(_run(work, loops[name]))
-    return {name: _timing(seconds) for name, seconds in taken.items()}
+    return taken
 
 
 def _loops(work: Callable[[], object]) -> int:
@@ -63,7 +68,8 @@ def _run(work: Callable[[], object], loops: int) -> float:
     return (time.perf_counter() - begun) / loops
 
 
-def _timing(seconds: list[float]) -> Timing:
+def timing(seconds: Sequence[float]) -> Timing:
+    """Median and quartiles' distance; of ratios as well as of seconds."""
     lower, _, upper = statistics.quantiles(seconds, n=4)
     return Timing(statistics.median(seconds), upper - lower, len(seconds))
 
@@ -87,12 +93,22 @@ def _cpu() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """The options that every benchmark has."""
+def parser_of(about: str, threads: int = 1) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `threads` is the default."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help=f"at least {LEAST_REPEATS}")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--threads", type=int, default=threads, help=f"threads of torch; {threads} by default")
+    return parser
+
+
+def arguments(about: str) -> argparse.Namespace:
+    """Parse the options that every benchmark has, and heed them."""
+    return heeded(parser_of(about))
+
+
+def heeded(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse, check, and set torch's threads."""
     given = parser.parse_args()
     if given.repeats < LEAST_REPEATS or given.threads < 1:
         parser.error(f"--repeats must be at least {LEAST_REPEATS}, --threads at least 1")
@@ -102,22 +118,30 @@ def arguments(about: str) -> argparse.Namespace:
 
 def report(title: str, rows: Sequence[Row], as_json: bool) -> None:
     """Print the table as Markdown, or everything as JSON."""
-    where = machine()
     if as_json:
-        sys.stdout.write(json.dumps({"title": title, "machine": where, "rows": [asdict(row) for row in rows]}) + "\n")
+        sys.stdout.write(
+            json.dumps({"title": title, "machine": machine(), "rows": [asdict(row) for row in rows]}) + "\n"
+        )
         return
+    heading(title, min(row.timing.repeats for row in rows))
+    print("| what | median | IQR | |\n|---|---:|---:|---|")
+    for row in rows:
+        print(f"| {row.what} | {in_words(row.timing.median)} | {in_words(row.timing.spread)} | {row.note} |")
+
+
+def heading(title: str, repeats: int) -> None:
+    """Print the title, the date, the machine, and what the numbers are."""
+    where = machine()
     print(f"## {title}\n")
     print(
         f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, "
         f"{where['threads']} thread(s), Python {where['python']}, torch {where['torch']}; median and interquartile "
-        f"range of {min(row.timing.repeats for row in rows)} repeats in turns\n"
+        f"range of {repeats} repeats in turns\n"
     )
-    print("| what | median | IQR | |\n|---|---:|---:|---|")
-    for row in rows:
-        print(f"| {row.what} | {_seconds(row.timing.median)} | {_seconds(row.timing.spread)} | {row.note} |")
 
 
-def _seconds(value: float) -> str:
+def in_words(value: float) -> str:
+    """Seconds with a unit that suits them."""
     if value >= 1:
         return f"{value:.2f} s"
     return f"{value * 1e3:.2f} ms" if value >= 1e-3 else f"{value * 1e6:.1f} µs"

@@ -21,6 +21,8 @@ BAD_VALUES = [
     (["demo", "--seed", "-1"], "--seed"),
     (["demo", "--seed", "4294967296"], "--seed"),
     (["demo", "--seed", "1.5"], "--seed"),
+    (["exact", "self-test", "--device", "tpu"], "--device"),
+    (["exact", "self-test", "--device", "cuda:x"], "--device"),
     (["join", "0"], "stake"),
     (["join", "much"], "stake"),
     (["join", "1e18"], "stake"),

@@ -1,69 +1,117 @@
-"""Prints the digest of every case and of training steps as JSON: what tests/golden/exact.json holds.
+"""Prints what this process computes as JSON: the digests of the self-test, and those of training.
 
-A changed digest is a change of protocol. To accept one, raise validator.exact.VERSION and run
-    python -m tests.exact.digests > tests/golden/exact.json
+    python -m tests.exact.digests              both, which a test compares with the golden files
+    python -m tests.exact.digests training     what tests/golden/exact.json holds
+
+A changed digest is a change of protocol. To accept one, raise validator.exact.VERSION and write both files anew:
+
+    python -m validator.exact.conformance --regenerate
+    python -m tests.exact.digests training > tests/golden/exact.json
+
+DIGEST_THREADS sets torch's threads, DIGEST_KERNELS=off has the eager code compute everything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.exact.cases import CASES, convnet, filled, mlp, trained, trained_together
-from validator.exact import VERSION, exact
+from validator.exact import VERSION, exact, kernels
+from validator.exact.conformance import cases
+from validator.exact.conformance.golden import regenerated
+from validator.exact.conformance.networks import convnet, filled, mlp
 from validator.exact.digest import digest
 from validator.exact.random import Stream
+from validator.influence.models import build, initialise
 
-IMAGE = (1, 10, 10)
+Optimiser = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
-
-def _large() -> dict[str, torch.Tensor]:
-    """Tensors that torch splits among its threads."""
-    stream = Stream(b"large", "")
-    x = stream.normal((700, 100))
-    return {
-        "gelu": F.gelu(x),
-        "layer norm": F.layer_norm(x, (100,)),
-        "product": x.t() @ x,
-        "sum": x.sum(),
-        "square root": x.abs().sqrt(),
-        "softmax": x.flatten().softmax(0),
-    }
+FAMILIES = {
+    "mlp": ({"inputs": 24, "hidden": [32, 16], "classes": 5}, (24,)),
+    "convnet": ({"channels": 2, "height": 9, "width": 8, "filters": [6, 8], "classes": 5}, (2, 9, 8)),
+}
+TOKENS, CONTEXT, WIDTH, HEADS = 19, 11, 16, 4
 
 
-def digests() -> dict[str, str]:
-    stream = Stream(b"digests", "data")
-    found = {}
-    # Built outside: a module's own initialisation draws from torch's generators, which exact() refuses.
-    perceptron, network = filled(mlp(), "mlp"), filled(convnet(), "convnet")
-    models = [filled(mlp(), f"mlp {i}") for i in range(8)]
+class Transformer(nn.Module):
+    """One block of a GPT: (n, CONTEXT) tokens to logits (n * CONTEXT, TOKENS); embedding and head share weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(TOKENS, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.before, self.between, self.after = (nn.LayerNorm(WIDTH) for _ in range(3))
+        self.attention, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.wide, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.places.weight
+        heads = self.attention(self.before(x)).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(*heads.unbind(), is_causal=True)
+        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        x = x + self.narrow(F.gelu(self.wide(self.between(x)), approximate="tanh"))
+        return F.linear(self.after(x), self.tokens.weight).flatten(0, 1)
+
+
+def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-3, foreach=False)
+
+
+def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=0.01, foreach=False)
+
+
+def adamw(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=0.01, foreach=False)
+
+
+def trained(model: nn.Module, inputs: Tensor, labels: Tensor, steps: int, optimiser: Optimiser) -> str:
+    """The digest of the losses on the way and the parameters at the end."""
+    rule, losses = optimiser(list(model.parameters())), []
     with exact():
-        for case in CASES:
-            found[case.name] = digest(case.outcome(case.inputs())).hex()
-        for name in ("linear", "softmax", "layer norm", "gelu", "sqrt", "total", "index add"):
-            case = next(c for c in CASES if c.name == name)
-            found[f"{name} float64"] = digest(case.outcome(case.inputs(torch.float64))).hex()
-        found["large"] = digest(_large()).hex()
-        x, y = stream.normal((24, 12)), stream.integers(5, (24,))
-        found["mlp training"] = digest(trained(perceptron, x, y)).hex()
-        x, y = stream.normal((12, *IMAGE)), stream.integers(5, (12,))
-        found["convnet training"] = digest(trained(network, x, y)).hex()
-        x, y = stream.normal((8, 24, 12)), stream.integers(5, (8, 24))
-        found["mlp training, 8 at once"] = digest(trained_together(models, x, y)).hex()
-    for kind in ("uniform", "normal", "rademacher"):
-        found[f"stream {kind}"] = digest(getattr(Stream(b"seed", kind), kind)((1001,))).hex()
-    found["stream integers"] = digest(Stream(b"seed", "integers").integers(1000, (1001,))).hex()
-    found["stream permutation"] = digest(Stream(b"seed", "permutation").permutation(1001)).hex()
+        for _ in range(steps):
+            rule.zero_grad()
+            loss = F.cross_entropy(model(inputs), labels)
+            loss.backward()
+            rule.step()
+            losses.append(loss.detach())
+    return digest({"losses": losses, "parameters": dict(model.named_parameters())}).hex()
+
+
+def training_digests() -> dict[str, str]:
+    found = {}
+    for family, (config, shape) in FAMILIES.items():
+        for activation in ("relu", "tanh", "gelu"):
+            name = f"{family} {activation}"
+            stream = Stream(b"families", name)
+            model = build(family, {**config, "activation": activation})
+            initialise(model, stream)
+            x, y = stream.normal((32, *shape)), stream.integers(5, (32,))
+            found[f"step of {name}"] = trained(model, x, y, 1, sgd)
+    for name, module, shape, steps, optimiser in (
+        ("mlp, 50 steps of sgd", mlp(), (24, 12), 50, sgd),
+        ("mlp, 20 steps of adam", mlp(), (24, 12), 20, adam),
+        ("convnet, 20 steps of sgd", convnet(), (12, 1, 10, 10), 20, sgd),
+    ):
+        stream = Stream(b"training", name)
+        x, y = stream.normal(shape), stream.integers(5, shape[:1])
+        found[name] = trained(filled(module, name), x, y, steps, optimiser)
+    name = "transformer, 10 steps of adamw"
+    tokens = Stream(b"training", name).integers(TOKENS, (6, CONTEXT + 1))
+    model = filled(Transformer(), name)
+    found[name] = trained(model, tokens[:, :-1], tokens[:, 1:].flatten(), 10, adamw)
     return found
 
 
 def check_batch_splits() -> None:
     """Each row of a batch must have the bits it has alone, in twos and in fives, here and on this instruction set."""
-    for case in (case for case in CASES if case.rowwise):
+    for case in (case for case in cases() if case.rowwise and not case.missing()):
         first, *rest = case.inputs()
         with exact(), torch.no_grad():
             whole = case.run(first, *rest)
@@ -75,9 +123,15 @@ def check_batch_splits() -> None:
 
 def main() -> None:
     torch.set_num_threads(int(os.environ.get("DIGEST_THREADS", "1")))
-    check_batch_splits()
-    json.dump({"version": VERSION, "digests": digests()}, sys.stdout, indent=1, sort_keys=True)
-    sys.stdout.write("\n")
+    eager = os.environ.get("DIGEST_KERNELS") == "off"
+    with kernels.reference() if eager else contextlib.nullcontext():
+        training = {"version": VERSION, "digests": training_digests()}
+        if sys.argv[1:] == ["training"]:
+            answer = training
+        else:
+            check_batch_splits()
+            answer = {"self-test": json.loads(regenerated()), "training": training}
+    sys.stdout.write(json.dumps(answer, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

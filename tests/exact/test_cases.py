@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.exact.cases import CASES, Case
-from validator.exact import VERSION, exact
+from validator.exact import VERSION, exact, kernels
+from validator.exact.conformance import cases
+from validator.exact.conformance.case import Case
+from validator.exact.conformance.golden import GOLDEN
+from validator.exact.conformance.parity import first_difference
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = json.loads((ROOT / "tests/golden/exact.json").read_text())
+CASES = cases()
+HELD = {
+    "self-test": json.loads(GOLDEN.read_text()),
+    "training": json.loads((ROOT / "tests/golden/exact.json").read_text()),
+}
 
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 
@@ -39,18 +48,54 @@ def test_case__against_plain_float64__within_rounding(case: Case) -> None:
     _assert_close(double, reference, 1e-13)
 
 
+# Layouts
+
+
 def _strided(x: Tensor) -> Tensor:
-    """The same values with gaps between them and the dimensions stored in reverse."""
+    """Gaps between the values, and the dimensions stored in reverse."""
     dims = tuple(reversed(range(x.dim())))
     return x.permute(dims).repeat_interleave(2, 0).contiguous()[::2].permute(dims)
 
 
-@by_name
-def test_case__inputs_stored_with_strides__same_bits(case: Case) -> None:
-    with exact():
-        plain = case.outcome(case.inputs())
-        strided = case.outcome([_strided(x) for x in case.inputs()])
-    assert all(torch.equal(a, b) for a, b in zip(plain, strided, strict=True))
+def _transposed(x: Tensor) -> Tensor:
+    """The last two dimensions stored the other way round."""
+    return x.transpose(-1, -2).contiguous().transpose(-1, -2) if x.dim() > 1 else x
+
+
+def _stepped(x: Tensor) -> Tensor:
+    """Every third value of a longer tensor that begins elsewhere."""
+    return torch.cat([x.new_full((*x.shape[:-1], 1), 9.0), x.repeat_interleave(3, -1)], -1)[..., 1::3]
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Images with their channels innermost; anything else with its first dimension innermost."""
+    return (
+        x.contiguous(memory_format=torch.channels_last)
+        if x.dim() == 4
+        else x.movedim(0, -1).contiguous().movedim(-1, 0)
+    )
+
+
+def _expanded(x: Tensor) -> Tensor:
+    """Its first row again and again, without memory for more than one."""
+    return x[:1].expand_as(x)
+
+
+@pytest.mark.parametrize("layout", [_strided, _transposed, _stepped, _channels_last, _expanded])
+@pytest.mark.parametrize("eager", [False, True], ids=["kernels", "eager"])
+def test_cases__inputs_stored_otherwise__same_bits(layout: Callable[[Tensor], Tensor], eager: bool) -> None:
+    differing = {}
+    for case in CASES:
+        stored = [layout(x) for x in case.inputs()]
+        with exact():
+            plain = case.outcome([x.clone(memory_format=torch.contiguous_format) for x in stored])
+            if eager:
+                with kernels.reference():
+                    found = case.outcome(stored)
+            else:
+                found = case.outcome(stored)
+        differing[case.name] = first_difference(found, plain)
+    assert {name: words for name, words in differing.items() if words} == {}
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.rowwise], ids=lambda case: case.name.replace(" ", "-"))
@@ -62,24 +107,66 @@ def test_rowwise_case__batch_in_pieces__same_bits(case: Case) -> None:
     assert torch.equal(whole, torch.cat(pieces))
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-@pytest.mark.parametrize(("torch_isa", "mkl_isa"), [("default", "SSE4_2"), ("avx2", "AVX2"), ("avx512", "AVX512")])
-def test_digests__in_another_process_and_instruction_set__golden(torch_isa: str, mkl_isa: str, threads: str) -> None:
+# Other processes: instruction sets, threads, kernels or none
+
+ATEN = ("default", "avx2", "avx512")
+MKL = ("SSE4_2", "AVX2", "AVX512")
+ONEDNN = ("SSE41", "AVX2", "AVX512_CORE", "DEFAULT")
+THREADS = ("1", "2")
+KERNELS = ("on", "off")
+ALL = list(itertools.product(ATEN, MKL, ONEDNN, THREADS, KERNELS))
+CHOSEN = [
+    ("default", "SSE4_2", "SSE41", "1", "on"),
+    ("default", "AVX512", "AVX512_CORE", "2", "off"),
+    ("avx2", "AVX2", "AVX2", "2", "on"),
+    ("avx2", "SSE4_2", "DEFAULT", "1", "off"),
+    ("avx512", "AVX512", "DEFAULT", "2", "on"),
+    ("avx512", "AVX2", "SSE41", "1", "off"),
+]
+"""Every value of every column, and both neighbours' worst: the rest of the product is run by --full."""
+
+
+def _assert_golden_in_another_process(aten: str, mkl: str, onednn: str, threads: str, fused: str) -> None:
     environment = {
         **os.environ,
-        "ATEN_CPU_CAPABILITY": torch_isa,
-        "MKL_ENABLE_INSTRUCTIONS": mkl_isa,
+        "ATEN_CPU_CAPABILITY": aten,
+        "MKL_ENABLE_INSTRUCTIONS": mkl,
+        "ONEDNN_MAX_CPU_ISA": onednn,
         "DIGEST_THREADS": threads,
+        "DIGEST_KERNELS": fused,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.exact.digests"], cwd=ROOT, env=environment, capture_output=True, check=False
+        [sys.executable, "-W", "ignore", "-m", "tests.exact.digests"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()  # batch splits are compared inside
     found = json.loads(done.stdout)
-    changed = [name for name, value in GOLDEN["digests"].items() if found["digests"].get(name) != value]
-    assert changed == []
-    assert found == GOLDEN
+    for kind, held in HELD.items():
+        digests = found[kind]["digests"]
+        assert [name for name, value in held["digests"].items() if digests.get(name) != value] == []
+        assert found[kind] == held
 
 
-def test_golden__version__is_the_protocol_version() -> None:
-    assert GOLDEN["version"] == VERSION
+@pytest.mark.parametrize(("aten", "mkl", "onednn", "threads", "fused"), CHOSEN)
+def test_digests__in_another_process_and_instruction_set__golden(
+    aten: str, mkl: str, onednn: str, threads: str, fused: str
+) -> None:
+    _assert_golden_in_another_process(aten, mkl, onednn, threads, fused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("aten", "mkl", "onednn", "threads", "fused"), [row for row in ALL if row not in CHOSEN])
+def test_digests__any_other_combination__golden(aten: str, mkl: str, onednn: str, threads: str, fused: str) -> None:
+    _assert_golden_in_another_process(aten, mkl, onednn, threads, fused)
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_golden__version__is_the_protocol_version(kind: str) -> None:
+    assert HELD[kind]["version"] == VERSION
+
+
+def test_golden__two_files__share_no_name() -> None:
+    assert HELD["self-test"]["digests"].keys() & HELD["training"]["digests"].keys() == set()

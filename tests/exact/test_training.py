@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 
-from tests.exact.cases import convnet, filled, mlp, trained
 from validator.exact import exact
+from validator.exact.conformance.networks import convnet, filled, mlp, trained
 from validator.exact.random import Stream
 
 MODELS = pytest.mark.parametrize(("build", "shape"), [(mlp, (12,)), (convnet, (1, 10, 10))], ids=["mlp", "convnet"])

@@ -107,6 +107,7 @@ def test_routes__without_a_node__ready_tells_whether_the_chain_can_be_read(clien
         "failures": 0,
         "last_success_age_seconds": None,
         "in_tick_seconds": None,
+        "self_test": None,
     }
     assert client.get("/ready").status_code == 200
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from validator.cli import audit, contributor, dao, demo, devchain, faults, keys, keys_import, node, upkeep, web
+from validator.cli import audit, contributor, dao, demo, devchain, exact, faults, keys, keys_import, node, upkeep, web
 from validator.errors import ValidatorError
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -24,6 +24,7 @@ upkeep.register(dao.app)
 keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
+app.add_typer(exact.app, name="exact")
 for room in (devchain, node, contributor, audit, faults, web, demo):
     room.register(app)
 

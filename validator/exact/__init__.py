@@ -11,8 +11,9 @@ VERSION is part of a DAO's manifest: a change of any golden digest is a change o
 from __future__ import annotations
 
 from validator.exact.errors import ExactError, NonFinite, UnsupportedOp
+from validator.exact.frozen import frozen
 from validator.exact.mode import exact
 
 VERSION = 1
 
-__all__ = ["VERSION", "ExactError", "NonFinite", "UnsupportedOp", "exact"]
+__all__ = ["VERSION", "ExactError", "NonFinite", "UnsupportedOp", "exact", "frozen"]

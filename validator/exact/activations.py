@@ -9,6 +9,7 @@ from torch import Tensor
 
 from validator.exact import functions
 from validator.exact.errors import UnsupportedOp
+from validator.exact.fused import fused, kernel_of
 from validator.exact.products import settle
 
 _INVERSE_SQRT_TWO_PI = 0.3989422804014327
@@ -22,15 +23,18 @@ def rounded(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
         return settle(function(_wide(x)), _float(x))
 
-    return run
+    path = kernel_of(function)
+    return fused(path, torch.float32)(run) if path else run
 
 
+@fused("pointwise.sqrt", torch.float32)
 def sqrt(x: Tensor) -> Tensor:
     """aten.sqrt, correctly rounded."""
     root = functions.sqrt if x.dtype == torch.float64 else functions.sqrt_rounded_to_float32
     return settle(root(_wide(x)), _float(x))
 
 
+@fused("activations.power", torch.float32)
 def power(x: Tensor, exponent: float) -> Tensor:
     """aten.pow.Tensor_Scalar; a square is one product in the working dtype. Integers take whole exponents."""
     if not x.dtype.is_floating_point and isinstance(exponent, int):
@@ -63,30 +67,35 @@ def log_of_base(base: float) -> Callable[[Tensor], Tensor]:
 # The backward rules multiply by grad last and out of place: under vmap it may have more axes than the forward's result.
 
 
+@fused("activations.sigmoid_backward")
 def sigmoid_backward(grad: Tensor, y: Tensor) -> Tensor:
     """aten.sigmoid_backward: g y (1 - y)."""
     wide = _wide(y)
     return settle(torch.mul((1.0 - wide).mul_(wide), grad), grad.dtype)
 
 
+@fused("activations.tanh_backward")
 def tanh_backward(grad: Tensor, y: Tensor) -> Tensor:
     """aten.tanh_backward: g (1 - y^2)."""
     wide = _wide(y)
     return settle(torch.mul(1.0 - wide.mul_(wide), grad), grad.dtype)
 
 
+@fused("activations.silu")
 def silu(x: Tensor) -> Tensor:
     """aten.silu: x sigmoid(x)."""
     wide = _wide(x)
     return settle(functions.sigmoid(wide).mul_(wide), x.dtype)
 
 
+@fused("activations.silu_backward")
 def silu_backward(grad: Tensor, x: Tensor) -> Tensor:
     """aten.silu_backward: (g s) (1 + x (1 - s)), each step rounded as torch.func's batching rule has it."""
     s = settle(functions.sigmoid(_wide(x)), x.dtype)
     return torch.mul(torch.mul(grad, s), torch.mul(x, 1.0 - s).add_(1.0)).add_(0.0)
 
 
+@fused("activations.gelu")
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     """aten.gelu: x times the normal distribution function, or its tanh form."""
     wide = _wide(x)
@@ -94,6 +103,7 @@ def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     return settle(share.mul_(wide), x.dtype)
 
 
+@fused("activations.gelu_backward")
 def gelu_backward(grad: Tensor, x: Tensor, *, approximate: str = "none") -> Tensor:
     """aten.gelu_backward."""
     wide = _wide(x)
@@ -113,6 +123,7 @@ def _gelu_inner(x: Tensor) -> Tensor:
     return inner.mul_(_TWO_SQRT_TWO_OVER_PI)
 
 
+@fused("activations.softplus")
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """aten.softplus: log(1 + e^(beta x)) / beta, x itself where beta x exceeds the threshold."""
     scaled = _wide(x).mul_(beta)
@@ -120,6 +131,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return torch.where(scaled > threshold, x, settle(value, x.dtype))
 
 
+@fused("activations.softplus_backward")
 def softplus_backward(grad: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
     """aten.softplus_backward."""
     scaled = _wide(x).mul_(beta)
@@ -128,14 +140,25 @@ def softplus_backward(grad: Tensor, x: Tensor, beta: float, threshold: float) ->
 
 def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
     """aten.log_sigmoid_forward; the second result is a buffer that our backward does not read."""
-    return settle(functions.softplus(_wide(x).neg_()).neg_(), x.dtype), x.new_zeros(0)
+    return _log_sigmoid(x), x.new_zeros(0)
 
 
 def log_sigmoid_backward(grad: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
     """aten.log_sigmoid_backward: g sigmoid(-x)."""
+    return _log_sigmoid_backward(grad, x)
+
+
+@fused("activations.log_sigmoid")
+def _log_sigmoid(x: Tensor) -> Tensor:
+    return settle(functions.softplus(_wide(x).neg_()).neg_(), x.dtype)
+
+
+@fused("activations.log_sigmoid_backward")
+def _log_sigmoid_backward(grad: Tensor, x: Tensor) -> Tensor:
     return settle(torch.mul(functions.sigmoid(_wide(x).neg_()), grad), x.dtype)
 
 
+@fused("activations.elu")
 def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
     """aten.elu."""
     wide = _wide(x)
@@ -143,6 +166,7 @@ def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 
     return settle(torch.where(wide > 0, wide.mul_(scale), left), x.dtype)
 
 
+@fused("activations.elu_backward")
 def elu_backward(
     grad: Tensor, alpha: float, scale: float, input_scale: float, is_result: bool, value: Tensor
 ) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from validator.exact import functions
 from validator.exact.errors import UnsupportedOp
+from validator.exact.fused import fused
 from validator.exact.products import settle
 from validator.exact.sums import divide, exact_mean, exact_sum, total
 
@@ -21,12 +22,14 @@ _NONE, _MEAN, _SUM = 0, 1, 2
 """torch's codes for the reduction of a loss."""
 
 
+@fused("rows.softmax")
 def softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
     """aten._softmax."""
     grown = functions.exp(_below_largest(x, dim))
     return settle(grown.div_(total(grown, (dim,), True, "aten._softmax", fine=_fine(x))), x.dtype)
 
 
+@fused("rows.softmax_backward")
 def softmax_backward(grad: Tensor, output: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     """aten._softmax_backward_data: (g - sum(g y)) y."""
     wide, y = _wide(grad), _wide(output)
@@ -34,6 +37,7 @@ def softmax_backward(grad: Tensor, output: Tensor, dim: int, dtype: torch.dtype)
     return settle(torch.sub(wide, mean).mul_(y), grad.dtype)
 
 
+@fused("rows.log_softmax")
 def log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
     """aten._log_softmax."""
     below = _below_largest(x, dim)
@@ -41,12 +45,14 @@ def log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
     return settle(below.sub_(functions.log(mass)), x.dtype)
 
 
+@fused("rows.log_softmax_backward")
 def log_softmax_backward(grad: Tensor, output: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     """aten._log_softmax_backward_data: g - e^y sum(g)."""
     mass = total(grad, (dim,), True, "aten._log_softmax_backward_data")
     return settle(functions.exp(_wide(output)).mul_(mass).neg_().add_(grad), grad.dtype)
 
 
+@fused("rows.logsumexp")
 def logsumexp(x: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:
     """aten.logsumexp; infinite inputs are refused."""
     top = _wide(x).amax(tuple(dim), keepdim=True)
@@ -55,6 +61,7 @@ def logsumexp(x: Tensor, dim: Sequence[int], keepdim: bool = False) -> Tensor:
     return settle(result if keepdim else result.squeeze(tuple(dim)), x.dtype)
 
 
+@fused("norms.layer_norm")
 def layer_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,77 +84,28 @@ def layer_norm_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """aten.native_layer_norm_backward; the saved statistics are those of `layer_norm`, rounded."""
     op = "aten.native_layer_norm_backward"
-    dims = tuple(range(-len(shape), 0))
     batch = tuple(range(x.dim() - len(shape)))
+    d_input = shares = None
+    if mask[0]:
+        d_input, shares = _layer_norm_gradients(grad, x, len(shape), mean, scale, weight, mask[1])
+    elif mask[1]:
+        shares = _weight_shares(grad, x, mean, scale)
+    d_weight = None if shares is None else _batch_sum(shares, batch, op)
+    return d_input, d_weight, _batch_sum(grad, batch, op) if mask[2] else None
+
+
+@fused("norms.layer_norm_gradients")
+def _layer_norm_gradients(
+    grad: Tensor, x: Tensor, rank: int, mean: Tensor, scale: Tensor, weight: Tensor | None, shares: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradient of the input and, if asked for, each row's share of the weight's; rows are the last `rank` axes."""
     inner = grad if weight is None else torch.mul(grad, weight)
-    d_input = _normal_backward(inner, x, mean, scale, dims, op) if mask[0] else None
-    d_weight = d_bias = None
-    if mask[1]:
-        d_weight = _batch_sum(torch.mul(grad, torch.sub(x, mean).mul_(scale)), batch, op)
-    if mask[2]:
-        d_bias = _batch_sum(grad, batch, op)
-    return d_input, d_weight, d_bias
+    d_input = _normal_backward(inner, x, mean, scale, tuple(range(-rank, 0)), "aten.native_layer_norm_backward")
+    return d_input, _weight_shares(grad, x, mean, scale) if shares else None
 
 
-def batch_norm(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """aten.native_batch_norm with running statistics: an affine map of each channel.
-
-    Statistics of the batch are refused: they would make a record's result depend on its neighbours.
-    """
-    if training or running_mean is None or running_var is None:
-        raise UnsupportedOp("aten.native_batch_norm", "it takes statistics of the batch; call model.eval()")
-    scale = functions.rsqrt(_wide(running_var).add(eps))
-    normal = torch.sub(_wide(x), _channels(running_mean, x)).mul_(_channels(scale, x))
-    weight, bias = (None if p is None else _channels(p, x) for p in (weight, bias))
-    empty = x.new_zeros(0)
-    return _affine(settle(normal, x.dtype), weight, bias), empty, empty
-
-
-def batch_norm_no_training(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor,
-    running_var: Tensor,
-    momentum: float,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """aten._native_batch_norm_legit_no_training."""
-    return batch_norm(x, weight, bias, running_mean, running_var, False, momentum, eps)
-
-
-def batch_norm_backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    running_mean: Tensor,
-    running_var: Tensor,
-    save_mean: Tensor | None,
-    save_invstd: Tensor | None,
-    train: bool,
-    eps: float,
-    mask: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """aten.native_batch_norm_backward with running statistics."""
-    op = "aten.native_batch_norm_backward"
-    if train:
-        raise UnsupportedOp(op, "it takes statistics of the batch; call model.eval()")
-    scale = _channels(functions.rsqrt(_wide(running_var).add(eps)), x)
-    others = (0, *range(2, x.dim()))
-    inner = grad if weight is None else torch.mul(grad, _channels(weight, x))
-    d_input = settle(_wide(inner).mul_(scale), x.dtype) if mask[0] else None
-    normal = torch.sub(_wide(x), _channels(running_mean, x)).mul_(scale)
-    d_weight = settle(total(normal.mul_(grad), others, False, op, fine=_fine(x)), x.dtype) if mask[1] else None
-    return d_input, d_weight, exact_sum(grad, others, False, x.dtype, op) if mask[2] else None
+def _weight_shares(grad: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return torch.mul(grad, torch.sub(x, mean).mul_(scale))
 
 
 def mse_loss(x: Tensor, target: Tensor, reduction: int = _MEAN) -> Tensor:
@@ -264,11 +222,6 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     if weight is not None:
         x = torch.mul(x, weight)
     return x if bias is None else torch.add(x, bias)
-
-
-def _channels(p: Tensor, x: Tensor) -> Tensor:
-    """A per-channel vector, shaped to meet dimension 1 of `x`."""
-    return p.view(-1, *(1,) * (x.dim() - 2))
 
 
 def _reduce(losses: Tensor, reduction: int, op: str) -> Tensor:

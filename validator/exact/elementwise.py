@@ -45,7 +45,8 @@ def rsub(x: Tensor, y: Tensor | Scalar, alpha: Scalar = 1) -> Tensor:
 def div(x: Tensor, y: Tensor | Scalar) -> Tensor:
     """aten.div: a true division, by a tensor on the same device."""
     if isinstance(y, Tensor):
-        return torch.div(x, y.to(x.device))
+        # A number that lies on the CPU would be inverted and multiplied, like one of Python's.
+        return torch.div(x, y.to(x.device)) if x.dim() else torch.div(x.to(y.device), y)
     dtype = x.dtype if x.dtype.is_floating_point else torch.get_default_dtype()
     return torch.div(x, torch.full((), y, dtype=dtype, device=x.device))
 
@@ -81,7 +82,7 @@ def addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: Scalar = 1) -> Tensor:
 
 def addcdiv(x: Tensor, a: Tensor, b: Tensor, *, value: Scalar = 1) -> Tensor:
     """aten.addcdiv: x + (value a) / b, three roundings."""
-    return torch.add(x, torch.div(torch.mul(a, value), b))
+    return torch.add(x, div(torch.mul(a, value), b))
 
 
 def lerp(start: Tensor, end: Tensor, weight: Tensor | Scalar) -> Tensor:
@@ -143,23 +144,6 @@ def integer_range(
     return torch.arange(*bounds, dtype=dtype, device=device)
 
 
-def sort(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """aten.sort, always stable: equal elements keep their order."""
-    values, order = torch.sort(x, dim=dim, descending=descending, stable=True)
-    return values, order
-
-
-def sort_stable(x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """aten.sort.stable; stable whatever was asked for."""
-    return sort(x, dim, descending)
-
-
-def top_k(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """aten.topk by a stable sort: of equal elements the first wins, and results are in order."""
-    values, order = sort(x, dim, largest)
-    return values.narrow(dim, 0, k).contiguous(), order.narrow(dim, 0, k).contiguous()
-
-
 def zeros_for_empty(
     x: Tensor | Sequence[int],
     size: Sequence[int] | None = None,
@@ -209,3 +193,5 @@ def _integers(name: str, x: Tensor, y: Tensor | Scalar) -> None:
     floats = x.dtype.is_floating_point or (y.dtype.is_floating_point if isinstance(y, Tensor) else isinstance(y, float))
     if floats:
         raise UnsupportedOp(name, "it is exact on integers only")
+    if bool((y == 0).any()) if isinstance(y, Tensor) else y == 0:
+        raise UnsupportedOp(name, "an integer is divided by zero; a GPU would go on with an arbitrary value")

@@ -4,6 +4,7 @@ Every function takes a float64 tensor and returns a new float64 tensor; the call
 Each call is one IEEE operation for each element (add, sub, mul, div, or integer work on the bits), always in the same
 order and never a fused multiply-add: torch calls are separate kernels, so no compiler may contract across them. Results
 depend on the element alone: not on the device, the instruction set, or the element's place in the tensor.
+On a CPU a kernel of the same operations may stand in (fused.py, kernels/scalar.py).
 
 Error, in units of the last place of float64 on normal results: exp, log, log1p, sigmoid < 2; expm1, tanh, sin, cos < 4;
 erf < 6; erfc, normal_cdf < 100 (their left tails: relative error 2^-46); sqrt 0.5; power < 2 + |y log x|. Rounded to
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.errors import UnsupportedOp
+from validator.exact.fused import fused
 
 _INT = torch.int64
 _MAGIC = 1.5 * 2.0**52
@@ -27,6 +29,7 @@ _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 0.6931471805598903
 """ln 2 cut to 42 bits: its product with an exponent of 11 bits is exact."""
 _LN2_LOW = 5.497923018708371e-14
+_LN2 = 0.6931471805599453
 _PI_HALF = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
 """pi/2 in pieces of 33, 33 and 53 bits: products of the first two with integers below 2^20 are exact."""
 _TWO_PI = 6.283185307179586
@@ -90,29 +93,34 @@ def _reduced_exp(x: Tensor) -> tuple[Tensor, Tensor]:
     return less_one, power
 
 
+@fused("pointwise.exp", torch.float64)
 def exp(x: Tensor) -> Tensor:
     """e^x; 0 below -708.8 (no subnormal results), infinity above 709.4."""
     less_one, power = _reduced_exp(x.clamp(-709.0, 710.0))
     return less_one.add_(1.0).mul_(power)
 
 
+@fused("pointwise.expm1", torch.float64)
 def expm1(x: Tensor) -> Tensor:
     """e^x - 1, accurate near 0; 2^1023 is as far as it goes above 709."""
     less_one, power = _reduced_exp(x.clamp(-709.0, 709.0))
     return less_one.mul_(power).add_(power.sub_(1.0))
 
 
+@fused("pointwise.sigmoid", torch.float64)
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + e^-x)."""
     return exp(torch.neg(x)).add_(1.0).reciprocal_()
 
 
+@fused("pointwise.tanh", torch.float64)
 def tanh(x: Tensor) -> Tensor:
     """(e^2x - 1) / (e^2x + 1). Beyond 20 it is 1 to the last bit."""
     grown = expm1(x.clamp(-20.0, 20.0).mul_(2.0))
     return torch.div(grown, torch.add(grown, 2.0))
 
 
+@fused("pointwise.log", torch.float64)
 def log(x: Tensor) -> Tensor:
     """Natural logarithm; -infinity at 0, NaN below."""
     special = torch.logical_and(x >= _LEAST_NORMAL, x < torch.inf).logical_not_()
@@ -137,12 +145,13 @@ def _log_normal(x: Tensor) -> Tensor:
 def _log_with_special(x: Tensor, special: Tensor) -> Tensor:
     subnormal = torch.logical_and(x > 0, x < _LEAST_NORMAL)
     result = _log_normal(torch.where(special, torch.where(subnormal, x * 2.0**54, 1.0), x))
-    result = torch.where(subnormal, result - 54 * 0.6931471805599453, result)
+    result = torch.where(subnormal, result - 54 * _LN2, result)
     result = torch.where(x == 0, -torch.inf, result)
     result = torch.where(x == torch.inf, torch.inf, result)
     return torch.where(torch.logical_or(x < 0, x != x), torch.nan, result)
 
 
+@fused("pointwise.log1p", torch.float64)
 def log1p(x: Tensor) -> Tensor:
     """log(1 + x), accurate near 0: the rounding error of 1 + x is added back."""
     sum_ = torch.add(x, 1.0)
@@ -152,6 +161,7 @@ def log1p(x: Tensor) -> Tensor:
     return torch.where(edge, plain, torch.sub(plain, lost))
 
 
+@fused("pointwise.softplus", torch.float64)
 def softplus(x: Tensor) -> Tensor:
     """log(1 + e^x) without overflow."""
     return log1p(exp(torch.abs(x).neg_())).add_(x.clamp(min=0.0))
@@ -167,12 +177,14 @@ def _upper_tail(z: Tensor) -> Tensor:
     return exp(torch.mul(z, z).neg_()).mul_(_erfcx(z))
 
 
+@fused("pointwise.erfc", torch.float64)
 def erfc(x: Tensor) -> Tensor:
     """1 - erf(x), with its small relative error kept in the right tail."""
     tail = _upper_tail(torch.abs(x).clamp_(max=28.0))
     return torch.where(x < 0, 2.0 - tail, tail)
 
 
+@fused("pointwise.erf", torch.float64)
 def erf(x: Tensor) -> Tensor:
     """The error function."""
     size = torch.abs(x).clamp_(max=28.0)
@@ -189,6 +201,7 @@ def normal_cdf(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(x < 0, tail, 1.0 - tail), bell
 
 
+@fused("pointwise.sqrt", torch.float64)
 def sqrt(x: Tensor) -> Tensor:
     """Correctly rounded square root. torch.sqrt is not: on x86 it may go to a vector library of 1 ulp or worse."""
     special = torch.logical_and(x >= _LEAST_NORMAL, x < torch.inf).logical_not_()
@@ -252,6 +265,7 @@ def sqrt_rounded_to_float32(x: Tensor) -> Tensor:
     return torch.where(finite_positive, _heron(x, guess), torch.where(x == 0, torch.zeros_like(x), guess))
 
 
+@fused("pointwise.rsqrt", torch.float64)
 def rsqrt(x: Tensor) -> Tensor:
     """1 / sqrt(x) in two correctly rounded operations."""
     return sqrt(x).reciprocal_()
@@ -280,14 +294,27 @@ def _whole_power(x: Tensor, n: int) -> Tensor:
 
 def sin(x: Tensor) -> Tensor:
     """Sine for |x| <= 2^20."""
-    return _quarter_turns(*_reduced_angle(x, "aten.sin"), shift=0)
+    _check_angle(x, "aten.sin")
+    return _sin(x)
 
 
 def cos(x: Tensor) -> Tensor:
     """Cosine for |x| <= 2^20."""
-    return _quarter_turns(*_reduced_angle(x, "aten.cos"), shift=1)
+    _check_angle(x, "aten.cos")
+    return _cos(x)
 
 
+@fused("pointwise.sin", torch.float64)
+def _sin(x: Tensor) -> Tensor:
+    return _quarter_turns(*_reduced_angle(x), shift=0)
+
+
+@fused("pointwise.cos", torch.float64)
+def _cos(x: Tensor) -> Tensor:
+    return _quarter_turns(*_reduced_angle(x), shift=1)
+
+
+@fused("pointwise.cos_sin_turns", torch.float64)
 def cos_sin_turns(u: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of 2 pi u for u in [0, 1): the reduction u - k/4 is exact."""
     k = torch.mul(u, 4.0).add_(_MAGIC).sub_(_MAGIC)
@@ -296,9 +323,12 @@ def cos_sin_turns(u: Tensor) -> tuple[Tensor, Tensor]:
     return _quarter_turns(r, quarter, shift=1), _quarter_turns(r, quarter, shift=0)
 
 
-def _reduced_angle(x: Tensor, op: str) -> tuple[Tensor, Tensor]:
+def _check_angle(x: Tensor, op: str) -> None:
     if x.numel() and not torch.abs(x).max().item() <= _TRIGONOMETRIC_LIMIT:
         raise UnsupportedOp(op, "an angle exceeds 2^20 or is not a number; reduce it first")
+
+
+def _reduced_angle(x: Tensor) -> tuple[Tensor, Tensor]:
     k = torch.mul(x, 1.0 / (_TWO_PI / 4)).add_(_MAGIC).sub_(_MAGIC)
     r = x
     for piece in _PI_HALF:

@@ -9,7 +9,7 @@ VIEWS = """
     alias.default as_strided.default detach.default diagonal.default expand.default permute.default select.int
     slice.Tensor split.Tensor split_with_sizes.default squeeze.default squeeze.dim squeeze.dims t.default transpose.int
     unbind.int unfold.default unsqueeze.default view.default _unsafe_view.default _reshape_alias.default
-    lift_fresh.default detach_.default squeeze_.dim unsqueeze_.default t_.default transpose_.default
+    lift_fresh.default detach_.default squeeze_.dim unsqueeze_.default t_.default transpose_.default as_strided_.default
 """
 """No element changes. Allowed on any dtype."""
 
@@ -17,6 +17,7 @@ MOVES = """
     clone.default cat.default stack.default repeat.default roll.default flip.default
     constant_pad_nd.default tril.default triu.default index_select.default gather.default index.Tensor
     _unsafe_index.Tensor masked_fill.Scalar masked_fill.Tensor masked_select.default where.self
+    masked_scatter.default masked_scatter_backward.default index_fill.int_Scalar index_fill.int_Tensor
     take.default embedding.default slice_backward.default
     select_backward.default slice_scatter.default select_scatter.default diagonal_backward.default
     expand_copy.default repeat_interleave.Tensor nonzero.default scatter.value
@@ -70,7 +71,20 @@ COMPOSITES = """
     subtract.Tensor greater.Scalar selu.default instance_norm.default cosine_similarity.default inner.default
     linalg_norm.default tensordot.default meshgrid.default hstack.default vstack.default
     column_stack.default tile.default repeat_interleave.self_int index_select_backward.default
-    value_selecting_reduction_backward.default trace_backward.default
+    value_selecting_reduction_backward.default trace_backward.default scaled_dot_product_attention.default
+    _scaled_dot_product_attention_math.default rms_norm.default group_norm.default max_pool1d_with_indices.default
+    _batch_norm_impl_index.default _convolution_mode.default _pad_circular.default _pad_enum.default pad.default
+    argsort.default argsort.stable broadcast_tensors.default broadcast_to.default clip.default clip.Tensor
+    concat.default concatenate.default diff.default divide.Tensor divide.Scalar fliplr.default flipud.default
+    gather_backward.default greater.Tensor greater_equal.Scalar greater_equal.Tensor less.Scalar less.Tensor
+    less_equal.Scalar less_equal.Tensor not_equal.Scalar not_equal.Tensor linalg_matmul.default linalg_vecdot.default
+    linalg_diagonal.default masked_select_backward.default max.other min.other meshgrid.indexing moveaxis.int
+    moveaxis.intlist multiply.Scalar subtract.Scalar narrow.Tensor negative.default absolute.default nll_loss2d.default
+    positive.default repeat_interleave.self_Tensor row_stack.default dstack.default split.sizes std_mean.default
+    std_mean.dim var_mean.dim take_along_dim.default tensor_split.sections tensor_split.indices unsafe_chunk.default
+    resolve_conj.default resolve_neg.default sum_to_size.default pad_sequence.default __and__.Scalar __or__.Scalar
+    __xor__.Scalar special_expit.default special_softmax.default special_log_softmax.default special_logsumexp.default
+    special_erf.default special_erfc.default special_expm1.default special_log1p.default
 """
 """Compositions of other operators. Autograd takes them apart before this mode; under inference_mode they arrive whole
 and are taken apart here, by torch's own definition, and their parts meet the table."""

@@ -6,14 +6,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from validator.exact.products import product, settle
+from validator.exact.products import rounded
 
 
 def mm(a: Tensor, b: Tensor, op: str = "aten.mm") -> Tensor:
     """(m, k) @ (k, n); integers are exact as they are."""
     if not a.dtype.is_floating_point:
         return torch.matmul(a, b)
-    return settle(product(a, b, op), a.dtype)
+    return rounded(a, b, op)
 
 
 def bmm(a: Tensor, b: Tensor) -> Tensor:

@@ -19,8 +19,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from validator.exact import residues
 from validator.exact.errors import UnsupportedOp
-from validator.exact.scaling import ceil_log2, slice_count, slices
+from validator.exact.frozen import kept, operand
+from validator.exact.fused import fused
+from validator.exact.scaling import ceil_log2, slice_count
 
 BLOCK = 1024
 _PAIRS = ((0, 2), (2, 0), (1, 1), (0, 1), (1, 0), (0, 0))
@@ -44,14 +47,24 @@ def product(a: Tensor, b: Tensor, op: str) -> Tensor:
         return torch.zeros(*a.shape[:-1], b.shape[-1], dtype=torch.float64, device=a.device)
     count = slice_count(a.dtype)
     bits = operand_bits(k)
-    left = slices(a, (-1,), bits, count, op)
-    right = slices(b, (-2,), bits, count, op)
+    left = operand(a, (-1,), bits, count, op)
+    right = operand(b, (-2,), bits, count, op)
     if count == 1:
         return _blocks(left[0], right[0])
     total = _blocks(left[0], right[2])
     for i, j in _PAIRS[1:]:
         total.add_(_blocks(left[i], right[j]))
     return total
+
+
+def rounded(a: Tensor, b: Tensor, op: str) -> Tensor:
+    """`product`, settled to the dtype of its operands, by the engine that is faster here. The bits are the same."""
+    if not residues.pays(a, b):
+        return settle(product(a, b, op), a.dtype)
+    bits = operand_bits(a.shape[-1])
+    left = kept(a, ("residues", -1, bits), lambda: residues.prepare(a, -1, bits, op), op)
+    right = kept(b, ("residues", -2, bits), lambda: residues.prepare(b, -2, bits, op), op)
+    return residues.multiply(left, right, a.dim() == 3, BLOCK, a.dtype)
 
 
 def _blocks(a: Tensor, b: Tensor) -> Tensor:
@@ -67,4 +80,11 @@ def _blocks(a: Tensor, b: Tensor) -> Tensor:
 
 def settle(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Round a fresh float64 tensor once to `dtype` and give zeros their positive sign. May reuse the memory of `x`."""
+    if dtype == torch.float32:
+        return _single(x)
     return x.to(dtype).add_(0.0)
+
+
+@fused("grids.settle", torch.float64)
+def _single(x: Tensor) -> Tensor:
+    return x.to(torch.float32).add_(0.0)

@@ -23,7 +23,7 @@ def sum_dims(
     x: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None
 ) -> Tensor:
     """aten.sum.dim_IntList."""
-    x = x if dtype is None or not dtype.is_floating_point else x.to(dtype)
+    x = x if dtype is None else x.to(dtype)  # torch, too, converts first
     if not x.dtype.is_floating_point:
         return torch.sum(x, normal_dims(dim, x.dim()), keepdim=keepdim, dtype=dtype)
     return exact_sum(x, dim, keepdim, dtype or x.dtype, "aten.sum")
@@ -39,6 +39,8 @@ def mean_dims(
 ) -> Tensor:
     """aten.mean.dim."""
     x = x if dtype is None else x.to(dtype)
+    if not x.dtype.is_floating_point:
+        raise UnsupportedOp("aten.mean", f"{x.dtype} has no mean; convert to float32 first")
     return exact_mean(x, dim, keepdim, x.dtype, "aten.mean")
 
 
@@ -75,6 +77,14 @@ def deviation(
 ) -> Tensor:
     """aten.std.correction."""
     return settle(functions.sqrt(_moments(x, dim, correction, keepdim, "aten.std")[0]), x.dtype)
+
+
+def deviation_and_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """aten.std_mean.correction."""
+    spread, mean = _moments(x, dim, correction, keepdim, "aten.std_mean")
+    return settle(functions.sqrt(spread), x.dtype), settle(mean, x.dtype)
 
 
 def vector_norm(

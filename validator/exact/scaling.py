@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.errors import NonFinite
+from validator.exact.fused import fused
 
 _EXPONENT = 0x7FF << 52
 _HALF = 1 << 51
@@ -59,6 +60,8 @@ def slices(x: Tensor, dims: tuple[int, ...], bits: int, count: int, op: str) -> 
 
     The unit of each is 2^bits times finer than that of the one before; each holds at most 2^bits of its own units.
     """
+    if count == 1:
+        return [_one_slice(x, tuple(d % x.dim() for d in dims), bits, op)]
     magic = grid(largest(x, dims, op), bits)
     parts = [snap(x, magic)]
     rest = x
@@ -67,6 +70,11 @@ def slices(x: Tensor, dims: tuple[int, ...], bits: int, count: int, op: str) -> 
         magic = magic * (1.0 / (1 << bits))
         parts.append(snap(rest, magic))
     return parts
+
+
+@fused("grids.snap")
+def _one_slice(x: Tensor, dims: tuple[int, ...], bits: int, op: str) -> Tensor:
+    return snap(x, grid(largest(x, dims, op), bits))
 
 
 def slice_count(dtype: torch.dtype) -> int:

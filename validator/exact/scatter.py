@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.errors import UnsupportedOp
+from validator.exact.fused import fused
 from validator.exact.products import settle
 from validator.exact.scaling import grid, largest, snap
 
@@ -24,19 +25,24 @@ _BITS = 53 - 20
 
 def _accumulate(slots: int, index: Tensor, source: Tensor, op: str) -> Tensor:
     """float64 (slots,) with the sources (n,) added at `index` (n,). Raises NonFinite, UnsupportedOp."""
+    if not source.numel():
+        return source.new_zeros(slots, dtype=torch.float64)
+    largest(source, (0,), op)
+    if source.numel() > _MOST and torch.bincount(index).max().item() > _MOST:
+        raise UnsupportedOp(op, f"more than {_MOST} values are added into one slot")
+    return _into_slots(source, index, slots, _BITS, source.dtype == torch.float64)
+
+
+@fused("slots.accumulate")
+def _into_slots(source: Tensor, index: Tensor, slots: int, bits: int, fine: bool) -> Tensor:
     rest = source.to(torch.float64)
     result = rest.new_zeros(slots)
-    if not rest.numel():
-        return result
-    largest(rest, (0,), op)
-    if rest.numel() > _MOST and torch.bincount(index).max().item() > _MOST:
-        raise UnsupportedOp(op, f"more than {_MOST} values are added into one slot")
     top = rest.new_full((slots,), 2.0**-400).scatter_reduce_(0, index, rest.abs(), "amax")
-    magic = grid(top, _BITS)[index]
-    for _ in range(2 if source.dtype == torch.float64 else 1):
+    magic = grid(top, bits)[index]
+    for _ in range(2 if fine else 1):
         part = snap(rest, magic)
         result.add_(rest.new_zeros(slots).scatter_add_(0, index, part))
-        rest, magic = torch.sub(rest, part), magic * (1.0 / (1 << _BITS))
+        rest, magic = torch.sub(rest, part), magic * (1.0 / (1 << bits))
     return result
 
 
@@ -112,6 +118,22 @@ def index_add(base: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: f
     shape = [1] * source.dim()
     shape[dim] = -1
     return scatter_add(base, dim, index.view(shape).expand(source.shape), source)
+
+
+def index_copy(base: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """aten.index_copy: of slices put in one place the last stays."""
+    shape = [1] * source.dim()
+    if shape:
+        shape[dim] = -1
+    return scatter(base, dim, index.view(shape).expand(source.shape), source)
+
+
+def unfold_backward(grad: Tensor, sizes: Sequence[int], dim: int, size: int, step: int) -> Tensor:
+    """aten.unfold_backward: the elements of frames that overlap are added."""
+    shape = tuple(sizes)
+    place = torch.arange(math.prod(shape), device=grad.device).view(shape).unfold(dim, size, step)
+    slots = _accumulate(math.prod(shape), place.flatten(), grad.flatten(), "aten.unfold_backward")
+    return settle(slots.view(shape), grad.dtype)
 
 
 def embedding_backward(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from validator.exact.fused import fused
 from validator.exact.products import settle
 from validator.exact.scaling import ceil_log2, grid, largest, snap
 
@@ -47,10 +48,15 @@ def total(x: Tensor, dims: Sequence[int] | None, keepdim: bool, op: str, fine: b
     n = count(x.shape, over)
     if x.numel() == 0 or not over:
         return x.sum(over, keepdim=keepdim, dtype=torch.float64) if over else x.to(torch.float64, copy=True)
-    bits = sum_bits(n)
+    return _total(x, over, keepdim, sum_bits(n), x.dtype == torch.float64 if fine is None else fine, op)
+
+
+@fused("grids.total")
+def _total(x: Tensor, over: tuple[int, ...], keepdim: bool, bits: int, fine: bool, op: str) -> Tensor:
+    n = count(x.shape, over)
     magic = grid(largest(x, over, op), bits)
     coarse = _add_up(x, magic, over, keepdim, n)
-    if not (x.dtype == torch.float64 if fine is None else fine):
+    if not fine:
         return coarse
     rest = torch.sub(x, snap(x, magic))
     return _add_up(rest, magic * (1.0 / (1 << bits)), over, keepdim, n).add_(coarse)

@@ -13,15 +13,21 @@ from torch._ops import OpOverload
 
 from validator.exact import (
     activations,
+    attention,
     compound,
+    convolution,
     elementwise,
+    foreach,
     functions,
     harmless,
     linear,
+    norms,
+    ordering,
+    pooling,
     reductions,
     scatter,
-    spatial,
 )
+from validator.exact.hints import REFUSED
 
 
 class Kind(Enum):
@@ -52,8 +58,8 @@ _PRODUCTS: Mapping[str, Callable[..., Any]] = {
     "addmm.default": linear.addmm,
     "addmv.default": linear.addmv,
     "baddbmm.default": linear.baddbmm,
-    "convolution.default": spatial.convolution,
-    "convolution_backward.default": spatial.convolution_backward,
+    "convolution.default": convolution.convolution,
+    "convolution_backward.default": convolution.convolution_backward,
 }
 
 _REDUCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -64,15 +70,18 @@ _REDUCTIONS: Mapping[str, Callable[..., Any]] = {
     "var.correction": reductions.variance,
     "var_mean.correction": reductions.variance_and_mean,
     "std.correction": reductions.deviation,
+    "std_mean.correction": reductions.deviation_and_mean,
     "linalg_vector_norm.default": reductions.vector_norm,
     "cumsum.default": reductions.cumulative_sum,
     "scatter_add.default": scatter.scatter_add,
     "scatter.src": scatter.scatter,
     "index_add.default": scatter.index_add,
+    "index_copy.default": scatter.index_copy,
     "index_put.default": scatter.index_put,
     "_index_put_impl_.default": scatter.index_put_in_place,
     "_unsafe_index_put.default": scatter.index_put,
     "embedding_dense_backward.default": scatter.embedding_backward,
+    "unfold_backward.default": scatter.unfold_backward,
 }
 
 _TRANSCENDENTALS: Mapping[str, Callable[..., Any]] = {
@@ -122,9 +131,9 @@ _DECOMPOSED: Mapping[str, Callable[..., Any]] = {
     "leaky_relu.default": elementwise.leaky_relu,
     "leaky_relu_backward.default": elementwise.leaky_relu_backward,
     "hardtanh_backward.default": elementwise.hardtanh_backward,
-    "sort.default": elementwise.sort,
-    "sort.stable": elementwise.sort_stable,
-    "topk.default": elementwise.top_k,
+    "sort.default": ordering.sort,
+    "sort.stable": ordering.sort_stable,
+    "topk.default": ordering.top_k,
     "_to_copy.default": elementwise.convert,
     "copy_.default": elementwise.copy,
     "arange.default": elementwise.integer_range,
@@ -143,9 +152,16 @@ _DECOMPOSED: Mapping[str, Callable[..., Any]] = {
     "logsumexp.default": compound.logsumexp,
     "native_layer_norm.default": compound.layer_norm,
     "native_layer_norm_backward.default": compound.layer_norm_backward,
-    "native_batch_norm.default": compound.batch_norm,
-    "_native_batch_norm_legit_no_training.default": compound.batch_norm_no_training,
-    "native_batch_norm_backward.default": compound.batch_norm_backward,
+    "native_batch_norm.default": norms.batch_norm,
+    "_native_batch_norm_legit_no_training.default": norms.batch_norm_no_training,
+    "native_batch_norm_backward.default": norms.batch_norm_backward,
+    "cudnn_batch_norm.default": norms.cudnn_batch_norm,
+    "cudnn_batch_norm_backward.default": norms.cudnn_batch_norm_backward,
+    "native_group_norm.default": norms.group_norm,
+    "native_group_norm_backward.default": norms.group_norm_backward,
+    "_fused_rms_norm.default": norms.fused_rms_norm,
+    "_fused_rms_norm_backward.default": norms.fused_rms_norm_backward,
+    "_safe_softmax.default": attention.safe_softmax,
     "binary_cross_entropy_with_logits.default": compound.logistic_loss,
     "mse_loss.default": compound.mse_loss,
     "mse_loss_backward.default": compound.mse_loss_backward,
@@ -153,14 +169,14 @@ _DECOMPOSED: Mapping[str, Callable[..., Any]] = {
     "nll_loss_backward.default": compound.nll_loss_backward,
     "nll_loss2d_forward.default": compound.nll_loss,
     "nll_loss2d_backward.default": compound.nll_loss_backward,
-    "max_pool2d_with_indices.default": spatial.max_pool,
-    "max_pool2d_with_indices_backward.default": spatial.max_pool_backward,
-    "avg_pool2d.default": spatial.average_pool,
-    "avg_pool2d_backward.default": spatial.average_pool_backward,
-    "_adaptive_avg_pool2d.default": spatial.adaptive_average_pool,
-    "_adaptive_avg_pool2d_backward.default": spatial.adaptive_average_pool_backward,
-    "adaptive_max_pool2d.default": spatial.adaptive_max_pool,
-    "adaptive_max_pool2d_backward.default": spatial.adaptive_max_pool_backward,
+    "max_pool2d_with_indices.default": pooling.max_pool,
+    "max_pool2d_with_indices_backward.default": pooling.max_pool_backward,
+    "avg_pool2d.default": pooling.average_pool,
+    "avg_pool2d_backward.default": pooling.average_pool_backward,
+    "_adaptive_avg_pool2d.default": pooling.adaptive_average_pool,
+    "_adaptive_avg_pool2d_backward.default": pooling.adaptive_average_pool_backward,
+    "adaptive_max_pool2d.default": pooling.adaptive_max_pool,
+    "adaptive_max_pool2d_backward.default": pooling.adaptive_max_pool_backward,
 }
 
 _IN_PLACE = """
@@ -168,38 +184,15 @@ _IN_PLACE = """
     lerp_.Scalar lerp_.Tensor relu_.default clamp_.default clamp_min_.default clamp_max_.default sqrt_.default
     exp_.default log_.default tanh_.default sigmoid_.default reciprocal_.default pow_.Scalar scatter_add_.default
     index_add_.default index_put_.default addmm_.default hardtanh_.default leaky_relu_.default silu_.default
-    elu_.default rsqrt_.default clamp_min_.Tensor clamp_max_.Tensor logical_and_.default scatter_.src
+    elu_.default rsqrt_.default clamp_min_.Tensor clamp_max_.Tensor scatter_.src
+    index_copy_.default index_fill_.int_Scalar masked_scatter_.default clamp_.Tensor expm1_.default log1p_.default
+    erf_.default sin_.default cos_.default gelu_.default cumsum_.default baddbmm_.default addmv_.default
+    logical_and_.default logical_or_.default logical_xor_.default logical_not_.default bitwise_and_.Tensor
+    bitwise_or_.Tensor bitwise_xor_.Tensor tril_.default triu_.default floor_.default ceil_.default round_.default
 """
 """In-place forms: the functional rule, copied over the first argument."""
 
 _FUNCTIONAL_NAMES = {"pow_.Scalar": "pow.Tensor_Scalar"}
-
-REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("rand", "randn", "randint", "randperm", "normal", "normal_", "uniform_", "bernoulli", "bernoulli_",
-         "rand_like", "randn_like", "multinomial", "exponential_", "random_"),
-        "torch's generators are not portable; draw with validator.exact.random.Stream",
-    ),
-    **dict.fromkeys(
-        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
-         "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention"),
-        "fused attention; select the math form with torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
-    ),
-    **dict.fromkeys(
-        ("_fused_sgd_", "_fused_adam_", "_fused_adamw_"), "fused optimizer; pass fused=False, foreach=False"
-    ),
-    **dict.fromkeys(
-        ("_foreach_add_", "_foreach_mul_", "_foreach_addcmul_", "_foreach_addcdiv_", "_foreach_lerp_", "_foreach_sqrt",
-         "_foreach_div_", "_foreach_add", "_foreach_mul"),
-        "the optimizer groups tensors; pass foreach=False",
-    ),
-    **dict.fromkeys(
-        ("linalg_inv_ex", "linalg_solve_ex", "_linalg_solve_ex", "linalg_cholesky_ex", "_linalg_eigh", "_linalg_svd",
-         "linalg_qr", "linalg_lu_factor_ex"),
-        "LAPACK and cuSOLVER differ; use a fixed number of iterations over products",
-    ),
-}  # fmt: skip
-"""Hints for operators that people meet; whatever is in no table is refused as well."""
 
 
 def _aten(name: str) -> OpOverload | None:
@@ -247,6 +240,8 @@ def _named() -> Mapping[str, Rule]:
     for name in _IN_PLACE.split():
         functional = rules[_FUNCTIONAL_NAMES.get(name, name.replace("_.", ".", 1))]
         rules[name] = Rule(functional.kind, _in_place(functional.run))
+    lists = foreach.foreach({name: rule.run for name, rule in rules.items()})
+    rules.update({name: Rule(Kind.DECOMPOSED, run) for name, run in lists.items()})
     return rules
 
 
@@ -264,4 +259,6 @@ def table() -> Mapping[OpOverload, Rule]:
 def why_refused(op: OpOverload) -> str:
     """The hint for an operator outside the table."""
     packet, overload = op.overloadpacket.__name__, op._overloadname
+    if any(argument.is_out for argument in op._schema.arguments):
+        return "it writes through out=; call the form that returns its result (optimizers: pass foreach=True)"
     return REFUSED.get(f"{packet}.{overload}", REFUSED.get(packet, "it has no exact rule"))

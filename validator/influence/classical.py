@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from validator.exact import frozen
 from validator.exact.random import Stream
 from validator.influence.curvature import GaussNewton, dots, flatten, solve
 from validator.influence.folds import Folds, objective_gradient
@@ -40,10 +41,11 @@ def classical_probes(problem: Problem, settings: ClassicalSettings, seed: bytes,
     """
     network = problem.network
     theta = flatten({name: w.unsqueeze(0) for name, w in network.weights().items()})
-    curvature = GaussNewton(problem)
-    damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
-    gradient = flatten(objective_gradient(problem, network, copies(network, len(folds)), folds))
-    direction = solve(curvature, damping, gradient, settings.iterations)
+    with frozen([*network.weights().values(), problem.anchor.inputs]):
+        curvature = GaussNewton(problem)
+        damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
+        gradient = flatten(objective_gradient(problem, network, copies(network, len(folds)), folds))
+        direction = solve(curvature, damping, gradient, settings.iterations)
     step = eps(theta, direction, settings.radius)
     coefficient = 1 / (2 * len(problem.anchor) * step.to(torch.float64).squeeze(1))
     return torch.cat([theta + direction * step, theta - direction * step]), torch.cat([coefficient, -coefficient])

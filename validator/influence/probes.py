@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from validator.exact import exact
+from validator.exact import exact, frozen
 from validator.exact.digest import digest
 from validator.influence.divergence import apart
 from validator.influence.errors import InfluenceError
@@ -54,7 +54,7 @@ class Probes:
         self.problem.check(records)
         if chunk < 1:
             raise InfluenceError(f"chunk must be at least 1, not {chunk}")
-        with exact(), torch.no_grad():
+        with exact(), torch.no_grad(), frozen(self.weights.values()):
             lost = torch.full((len(self.sizes),), -self.problem.measure().worst, dtype=torch.float64)
             rows = range(len(records))
             pieces = [rows[start : start + chunk] for start in range(0, len(records), chunk)]

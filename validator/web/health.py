@@ -13,6 +13,18 @@ from validator.web.models import Answer
 LATE_POLLS, LATE_SECONDS = 10, 30.0
 
 
+class SelfTest(Protocol):
+    """What became of the self-test at the start (`validator.exact.conformance.report.Report`)."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether this machine computes what the protocol fixes."""
+
+    @property
+    def verdict(self) -> str:
+        """That in one line."""
+
+
 class Pulse(Protocol):
     """What the daemon notes about its ticks (`validator.daemon.Health`). Times by the monotonic clock, seconds.
 
@@ -27,6 +39,10 @@ class Pulse(Protocol):
     in_tick_since: float | None
     last_success: float | None
     last_error: str
+
+    @property
+    def self_test(self) -> SelfTest | None:
+        """The self-test, once it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +61,7 @@ class Vitals:
 
 class Health(Answer):
     """The answer of /health and /ready. `reason` is empty when all is well; times in seconds, null where there is
-    nothing to time.
+    nothing to time. `self_test` is the verdict on this machine, null until there is one.
     """
 
     ok: bool
@@ -54,6 +70,7 @@ class Health(Answer):
     failures: int = 0
     last_success_age_seconds: float | None = None
     in_tick_seconds: float | None = None
+    self_test: str | None = None
 
 
 def alive(vitals: Vitals | None) -> Health:
@@ -62,6 +79,8 @@ def alive(vitals: Vitals | None) -> Health:
     """
     if vitals is None:
         return Health(ok=True, reason="")
+    if reason := _unfit(vitals.pulse):
+        return _health(vitals, reason)
     pulse, now = vitals.pulse, vitals.clock()
     since, last = pulse.in_tick_since, pulse.last_success
     quiet = now - (last if last is not None else pulse.started)
@@ -75,9 +94,15 @@ def alive(vitals: Vitals | None) -> Health:
 def ready(vitals: Vitals) -> Health:
     """Whether the node does its duty: a tick has succeeded, and none has failed since."""
     pulse = vitals.pulse
+    if reason := _unfit(pulse):
+        return _health(vitals, reason)
     if pulse.failures:
         return _health(vitals, f"{pulse.failures} ticks in a row have failed{_last_error(pulse)}")
     return _health(vitals, "" if pulse.last_success is not None else "the first tick has not ended yet")
+
+
+def _unfit(pulse: Pulse) -> str:
+    return pulse.self_test.verdict if pulse.self_test is not None and not pulse.self_test.ok else ""
 
 
 def _last_error(pulse: Pulse) -> str:
@@ -94,4 +119,5 @@ def _health(vitals: Vitals, reason: str) -> Health:
         failures=pulse.failures,
         last_success_age_seconds=round(now - last, 3) if last is not None else None,
         in_tick_seconds=round(now - since, 3) if since is not None else None,
+        self_test=pulse.self_test.verdict if pulse.self_test is not None else None,
     )

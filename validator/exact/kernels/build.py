@@ -1,0 +1,114 @@
+"""How a kernel is compiled: by numba, when first called, with IEEE semantics, and kept on disk.
+
+The machine code is kept beside the sources, in a folder named by the digest of all of them: numba itself notices a
+change of the file that holds a kernel, but not of one whose functions it inlines. Where that folder cannot be written
+(a read-only installation), kernels are compiled anew in each process. Whoever can write there could as well change the
+sources.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numba
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, register_jitable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Array: TypeAlias = Any
+"""A NumPy array inside a kernel, where numba knows its dtype and layout."""
+Scalar: TypeAlias = Any
+"""A number inside a kernel: numba keeps float32, float64, int32 and int64 apart, Python's annotations do not."""
+Code: TypeAlias = Any
+"""numba's and LLVM's objects for types and instructions."""
+
+_IEEE: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+"""No reassociation, no contraction; a division by zero gives infinity, as it does in torch."""
+
+
+inline: Callable[[F], F] = register_jitable(forceinline=True, fastmath=False, error_model="numpy")
+"""Mark a scalar function for use inside kernels. Unlike a compiled one it pickles by its name, so that a kernel which a
+factory made for one of many is found again on disk.
+"""
+
+
+class Kernel:
+    """A function of NumPy arrays and numbers, compiled for the types of each first call. It releases the GIL."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: object) -> Scalar:
+        """Run it."""
+        return self.compiled(*args)
+
+    @functools.cached_property
+    def compiled(self) -> Code:
+        """numba's dispatcher: `inspect_asm` and `signatures` are of use to tests."""
+        folder = _folder()
+        if folder is None:
+            return numba.njit(**_IEEE)(self._function)
+        config: Any = numba.config
+        before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+        try:
+            return numba.njit(cache=True, **_IEEE)(self._function)
+        finally:
+            config.CACHE_DIR = before
+
+
+def kernel(function: Callable[..., Any]) -> Kernel:
+    """Mark a function as a kernel."""
+    return Kernel(function)
+
+
+@functools.cache
+def _folder() -> Path | None:
+    here = Path(__file__).parent
+    state = hashlib.sha256()
+    for source in sorted(here.parent.rglob("*.py")):  # kernels take their constants from the eager code
+        state.update(source.read_bytes())
+    folder = here / "__pycache__" / f"kernels-{state.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def primitive(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """numba's `intrinsic`: a function of (typing context, type) that gives a signature and makes LLVM code."""
+    made: Callable[[Any], Any] = intrinsic(function)
+    return made
+
+
+def _reinterpret(source: Code, target: Code, of: Callable[[], Code]) -> Code:
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        return builder.bitcast(args[0], of())
+
+    return target(source), code
+
+
+@primitive
+def bits(typing: Code, value: Code) -> Code:
+    """The 64 bits of a float64 as an int64."""
+    return _reinterpret(types.float64, types.int64, lambda: ir.IntType(64))
+
+
+@primitive
+def from_bits(typing: Code, value: Code) -> Code:
+    """The float64 that has these 64 bits."""
+    return _reinterpret(types.int64, types.float64, ir.DoubleType)
+
+
+@primitive
+def bits32(typing: Code, value: Code) -> Code:
+    """The 32 bits of a float32 as an int32."""
+    return _reinterpret(types.float32, types.int32, lambda: ir.IntType(32))

@@ -1,0 +1,349 @@
+"""Snapping and summing on power-of-two grids (scaling.py, sums.py), one slice at a time while it is in the cache.
+
+A tensor is brought to the form (outer, n, inner) in row order; a slice is x[o, :, i]. Magnitudes are compared as the
+integers that their bits are, and sums add the integers bits(x + magic): both are free of order, so the compiler may
+vectorise them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba.core import types
+from torch import Tensor
+
+from validator.exact.errors import NonFinite
+from validator.exact.kernels.build import Array, Code, Scalar, bits, from_bits, inline, kernel, primitive
+from validator.exact.kernels.parallel import split
+
+_COLUMNS = 512
+"""Slices that are walked side by side when they are columns: their accumulators stay in the first-level cache."""
+_LEAST = np.int64(0x26F) << np.int64(52)
+"""The bits of 2^-400."""
+_MOST = np.int64(0x58F) << np.int64(52)
+"""The bits of 2^400."""
+_EXPONENT = np.int64(0x7FF) << np.int64(52)
+_HALF = np.int64(1) << np.int64(51)
+
+
+@primitive
+def magnitude(typing: Code, value: Code) -> Code:
+    """|x| as the integer that its bits are: int32 for float32, int64 for float64. NaN exceeds every number."""
+    single = value == types.float32
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        integer = ir.IntType(32 if single else 64)
+        return builder.and_(builder.bitcast(args[0], integer), integer((1 << (31 if single else 63)) - 1))
+
+    return (types.int32 if single else types.int64)(value), code
+
+
+@primitive
+def wide_bits(typing: Code, value: Code) -> Code:
+    """What `magnitude` gave, as the bits of the same number in float64."""
+    single = value == types.int32
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        if not single:
+            return args[0]
+        number = builder.fpext(builder.bitcast(args[0], ir.FloatType()), ir.DoubleType())
+        return builder.bitcast(number, ir.IntType(64))
+
+    return types.int64(value), code
+
+
+@inline
+def magic_bits(top: Scalar, grid_bits: Scalar) -> Scalar:
+    """The bits of the magic number for slices up to the magnitude `top` (bits of a float64); see scaling.grid."""
+    return (max(top, _LEAST) & _EXPONENT) + ((np.int64(53) - grid_bits) << np.int64(52)) + _HALF
+
+
+@inline
+def unit_of(magic: Scalar) -> Scalar:
+    """The unit of the grid of a magic number, given by its bits."""
+    return from_bits((magic & _EXPONENT) - (np.int64(52) << np.int64(52)))
+
+
+# Indices into slices start at 0 below: numba would test any other for being negative, and not vectorise.
+
+
+@kernel
+def _snap_rows(x: Array, out: Array, grid_bits: Scalar) -> Scalar:
+    finite = True
+    for row in range(x.shape[0]):
+        wide = _largest(x[row])
+        finite &= wide < _MOST
+        magic = from_bits(magic_bits(wide, grid_bits))
+        for j in range(x.shape[1]):
+            out[row, j] = (np.float64(x[row, j]) + magic) - magic
+    return finite
+
+
+@inline
+def _largest(x: Array) -> Scalar:
+    top = magnitude(x[0])
+    for j in range(x.shape[0]):
+        top = max(top, magnitude(x[j]))
+    return wide_bits(top)
+
+
+@kernel
+def _snap_columns(x: Array, out: Array, grid_bits: Scalar, outer: Scalar, first: Scalar, stop: Scalar) -> Scalar:
+    finite = True
+    tops, magics = np.empty(stop - first, np.int64), np.empty(stop - first, np.float64)
+    _largest_of_columns(x, outer, first, stop, tops)
+    for j in range(tops.shape[0]):
+        finite &= tops[j] < _MOST
+        magics[j] = from_bits(magic_bits(tops[j], grid_bits))
+    for row in range(x.shape[1]):
+        values, target = x[outer, row, first:stop], out[outer, row, first:stop]
+        for j in range(magics.shape[0]):
+            target[j] = (np.float64(values[j]) + magics[j]) - magics[j]
+    return finite
+
+
+@inline
+def _largest_of_columns(x: Array, outer: Scalar, first: Scalar, stop: Scalar, tops: Array) -> None:
+    found = np.array([magnitude(value) for value in x[outer, 0, first:stop]])
+    for row in range(x.shape[1]):
+        values = x[outer, row, first:stop]
+        for j in range(found.shape[0]):
+            found[j] = max(found[j], magnitude(values[j]))
+    for j in range(found.shape[0]):
+        tops[j] = wide_bits(found[j])
+
+
+@kernel
+def _sum_rows(x: Array, out: Array, grid_bits: Scalar, fine: Scalar) -> Scalar:
+    finite = True
+    for row in range(x.shape[0]):
+        wide = _largest(x[row])
+        finite &= wide < _MOST
+        out[row] = _added(x[row], magic_bits(wide, grid_bits), grid_bits, fine)
+    return finite
+
+
+@inline
+def _added(x: Array, magic: Scalar, grid_bits: Scalar, fine: Scalar) -> Scalar:
+    """The sum of a vector on the grid of `magic`, with the second grid if `fine`."""
+    units = _units(x, magic)
+    coarse = np.float64(units) * unit_of(magic)
+    if not fine:
+        return coarse
+    second = magic - (grid_bits << np.int64(52))
+    return np.float64(_rest_units(x, magic, second)) * unit_of(second) + coarse
+
+
+@inline
+def _units(x: Array, magic: Scalar) -> Scalar:
+    number = from_bits(magic)
+    total = np.int64(0)
+    for j in range(x.shape[0]):
+        total += bits(np.float64(x[j]) + number)
+    return total - magic * np.int64(x.shape[0])
+
+
+@inline
+def _rest_units(x: Array, magic: Scalar, second: Scalar) -> Scalar:
+    number, finer = from_bits(magic), from_bits(second)
+    total = np.int64(0)
+    for j in range(x.shape[0]):
+        value = np.float64(x[j])
+        total += bits((value - ((value + number) - number)) + finer)
+    return total - second * np.int64(x.shape[0])
+
+
+@kernel
+def _sum_columns(
+    x: Array, out: Array, grid_bits: Scalar, fine: Scalar, outer: Scalar, first: Scalar, stop: Scalar
+) -> Scalar:
+    finite = True
+    n, width = np.int64(x.shape[1]), stop - first
+    magic, sums, rests = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int64)
+    number, finer = np.empty(width, np.float64), np.empty(width, np.float64)
+    _largest_of_columns(x, outer, first, stop, magic)
+    for j in range(width):
+        finite &= magic[j] < _MOST
+        magic[j] = magic_bits(magic[j], grid_bits)
+        number[j] = from_bits(magic[j])
+        finer[j] = from_bits(magic[j] - (grid_bits << np.int64(52)))
+    for row in range(x.shape[1]):
+        _add_columns(x[outer, row, first:stop], number, sums)
+    if fine:
+        for row in range(x.shape[1]):
+            _add_rests(x[outer, row, first:stop], number, finer, rests)
+    for j in range(width):
+        value = np.float64(sums[j] - magic[j] * n) * unit_of(magic[j])
+        if fine:
+            second = magic[j] - (grid_bits << np.int64(52))
+            value = np.float64(rests[j] - second * n) * unit_of(second) + value
+        out[outer, first + j] = value
+    return finite
+
+
+@inline
+def _add_columns(x: Array, number: Array, sums: Array) -> None:
+    for j in range(x.shape[0]):
+        sums[j] += bits(np.float64(x[j]) + number[j])
+
+
+@inline
+def _add_rests(x: Array, number: Array, finer: Array, rests: Array) -> None:
+    for j in range(x.shape[0]):
+        value = np.float64(x[j])
+        rests[j] += bits((value - ((value + number[j]) - number[j])) + finer[j])
+
+
+@kernel
+def _top(x: Array) -> Scalar:
+    return _largest(x)
+
+
+@kernel
+def _units_of(x: Array, magic: Scalar) -> Scalar:
+    return _units(x, magic)
+
+
+@kernel
+def _rest_units_of(x: Array, magic: Scalar, second: Scalar) -> Scalar:
+    return _rest_units(x, magic, second)
+
+
+@kernel
+def _round(x: Array, out: Array) -> None:
+    for j in range(x.shape[0]):
+        out[j] = np.float32(x[j]) + np.float32(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """A tensor as (outer, n, inner) in row order: `order` says which dimension of the tensor stands where."""
+
+    array: Array
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+def _slices(x: Tensor, dims: Sequence[int]) -> _Slices:
+    """`dims`: non-negative, ascending, at least one; `x` not empty. Copies only what is not dense in memory."""
+    reduced = set(dims)
+    order = tuple(sorted(range(x.dim()), key=lambda d: (x.shape[d] != 1, -x.stride()[d])))
+    dense = x.permute(order)
+    places = [i for i, d in enumerate(order) if d in reduced and x.shape[d] != 1]
+    together = not places or places[-1] - places[0] == len(places) - 1
+    if not (together and dense.is_contiguous()):
+        order = tuple(d for d in range(x.dim()) if d not in reduced) + tuple(dims)
+        dense = x.permute(order).contiguous()
+        places = list(range(x.dim() - len(dims), x.dim()))
+    outer = math.prod(dense.shape[: places[0]]) if places else dense.numel()
+    n = math.prod(dense.shape[i] for i in places)
+    array = dense.detach().reshape(outer, n, -1).numpy()
+    return _Slices(array, order, tuple(dense.shape))
+
+
+def _back(x: Tensor, order: Sequence[int]) -> Tensor:
+    """Undo the permutation `order`."""
+    place = [0] * len(order)
+    for i, d in enumerate(order):
+        place[d] = i
+    return x.permute(place)
+
+
+def snap(x: Tensor, dims: Sequence[int], grid_bits: int, op: str) -> Tensor:
+    """scaling.snap on the grids of the slices over `dims`: float64, in the layout of `x`. Raises NonFinite."""
+    s = _slices(x, dims)
+    out = torch.empty(s.shape, dtype=torch.float64)
+    into = out.numpy().reshape(s.array.shape)
+    _each_part(
+        s.array,
+        lambda start, stop: _snap_rows(s.array[start:stop, :, 0], into[start:stop, :, 0], grid_bits),
+        lambda outer, start, stop: _snap_columns(s.array, into, grid_bits, outer, start, stop),
+        op,
+    )
+    return _back(out, s.order)
+
+
+def total(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, fine: bool, op: str) -> Tensor:
+    """sums.total over `dims` (non-negative, ascending, at least one), float64. Raises NonFinite."""
+    s = _slices(x, dims)
+    outer, n, inner = s.array.shape
+    out = torch.empty((outer, inner), dtype=torch.float64)
+    into = out.numpy()
+    if outer * inner == 1:
+        into[0, 0] = _sum_of_all(s.array.reshape(n), grid_bits, fine, op)
+    else:
+        _each_part(
+            s.array,
+            lambda start, stop: _sum_rows(s.array[start:stop, :, 0], into[start:stop, 0], grid_bits, fine),
+            lambda outer, start, stop: _sum_columns(s.array, into, grid_bits, fine, outer, start, stop),
+            op,
+        )
+    reduced = set(dims)
+    kept = _back(out.view([1 if d in reduced else x.shape[d] for d in s.order]), s.order)
+    return kept if keepdim else kept.squeeze(tuple(dims))
+
+
+def _each_part(x: Array, rows: Callable[[int, int], bool], columns: Callable[[int, int, int], bool], op: str) -> None:
+    """Run one of them over all slices: `rows(start, stop)`, or `columns(outer, start, stop)` of at most _COLUMNS.
+
+    Each says whether its part was finite. Raises NonFinite.
+    """
+    outer, n, inner = x.shape
+    blocks = -(-inner // _COLUMNS)
+    finite: list[bool] = []
+
+    def some_blocks(start: int, stop: int) -> None:
+        for number in range(start, stop):
+            o, first = number // blocks, number % blocks * _COLUMNS
+            finite.append(bool(columns(o, first, min(first + _COLUMNS, inner))))
+
+    if inner == 1:
+        split(outer, 2 * n, lambda start, stop: finite.append(bool(rows(start, stop))))
+    else:
+        split(outer * blocks, 2 * n * min(inner, _COLUMNS), some_blocks)
+    if not all(finite):
+        raise NonFinite(op)
+
+
+def _sum_of_all(x: Array, grid_bits: int, fine: bool, op: str) -> float:
+    """One sum, cut among the threads: the largest of the parts' magnitudes, then the integers of the parts together."""
+    top = max(_gather(x, _top))
+    if not top < _MOST:
+        raise NonFinite(op)
+    magic = _magic(top, grid_bits)
+    coarse = _scaled(_gather(x, lambda part: _units_of(part, magic)), magic)
+    if not fine:
+        return coarse
+    second = magic - (grid_bits << 52)
+    return _scaled(_gather(x, lambda part: _rest_units_of(part, magic, second)), second) + coarse
+
+
+def _gather(x: Array, part: Callable[[Array], int]) -> list[int]:
+    found: list[int] = []
+    split(x.shape[0], 1, lambda start, stop: found.append(int(part(x[start:stop]))))
+    return found
+
+
+def _magic(top: int, grid_bits: int) -> int:
+    return (max(top, int(_LEAST)) & int(_EXPONENT)) + ((53 - grid_bits) << 52) + int(_HALF)
+
+
+def _scaled(parts: list[int], magic: int) -> float:
+    """Integers of at most 62 bits together, times the unit; the conversion rounds as IEEE does."""
+    unit = np.int64((magic & int(_EXPONENT)) - (52 << 52)).view(np.float64)
+    return float(np.float64(sum(parts)) * unit)
+
+
+def settle(x: Tensor) -> Tensor | None:
+    """products.settle to float32; None unless `x` is contiguous."""
+    if not x.is_contiguous():
+        return None
+    out = torch.empty_like(x, dtype=torch.float32)
+    flat, into = x.detach().view(-1).numpy(), out.view(-1).numpy()
+    split(flat.shape[0], 1, lambda start, stop: _round(flat[start:stop], into[start:stop]))
+    return out
