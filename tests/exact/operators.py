@@ -14,7 +14,7 @@ _LAZY = (
     "torch.distributed",
     "torch.distributed._functional_collectives",
     "torch._prims",
-    "torch.ao.quantization",
+    "torch.ao.quantization.fx._decomposed",
     "torch._dynamo.eval_frame",
 )
 """Modules of torch that register operators when they are loaded."""

@@ -23,8 +23,9 @@ SHAPES = (
 )
 """Tensors to try in turn, until an operator is content with one."""
 
-AUTOGRAD = {"aten::_fw_primal"}
-"""Of forward-mode differentiation: autograd runs it itself and asks the mode for an alias."""
+AUTOGRAD = {"aten::_fw_primal", "quantized_decomposed::fake_quant_per_channel"}
+"""Run by autograd itself, above any mode: one asks for an alias, the other is written in Python out of operators of the
+table."""
 
 HANDLES = {"aten::_add_batch_dim"}
 """Wraps a tensor for torch.func; outside of it the wrapper can be asked nothing."""

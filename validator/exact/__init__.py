@@ -14,6 +14,6 @@ from validator.exact.errors import ExactError, NonFinite, UnsupportedOp
 from validator.exact.frozen import frozen
 from validator.exact.mode import exact
 
-VERSION = 1
+VERSION = 2
 
 __all__ = ["VERSION", "ExactError", "NonFinite", "UnsupportedOp", "exact", "frozen"]

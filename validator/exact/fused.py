@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def fused(path: str, dtype: torch.dtype | None = None) -> Callable[[F], F]:
     """Let the kernel at `path` ("module.function" in validator/exact/kernels) run in place of the decorated function.
 
-    It takes the same arguments and returns the same bits and strides, or None where the eager code must run. `dtype`
+    It takes the same arguments and returns the same bits, or None where the eager code must run. `dtype`
     limits it to tensors of one dtype. The eager code stays at hand as `__wrapped__`, the path as `kernel`.
     """
 
