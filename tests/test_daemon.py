@@ -95,6 +95,7 @@ def test_run__denormals_are_flushed__refuses_before_the_first_tick(daemon: Daemo
     closed: list[str] = []
     daemon.node.journal.close = lambda: closed.append("journal")
     daemon.node.work = lambda: closed.append("tick")
+    torch.ones(1 << 20).add_(1.0)  # torch's threads start now: started later they would inherit the setting for good
     assert torch.set_flush_denormal(True)
     try:
         with pytest.raises(NotCertified, match=r"denormal numbers: .* call torch\.set_flush_denormal"):

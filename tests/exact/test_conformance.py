@@ -182,6 +182,7 @@ def test_case__inputs_on_a_gpu__brings_no_tensor_of_the_cpu(case: Case) -> None:
 
 @pytest.fixture
 def flushed() -> Iterator[None]:
+    torch.ones(1 << 20).add_(1.0)  # torch's threads start now: started later they would inherit the setting for good
     assert torch.set_flush_denormal(True)
     try:
         yield

@@ -11,12 +11,13 @@ from torch.func import grad, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from validator.exact import UnsupportedOp, exact, norms
+from validator.exact import UnsupportedOp, exact
 from validator.exact.conformance import cases
 from validator.exact.conformance.case import Case
 from validator.exact.graph import one_graph
-from validator.exact.ordering import sort, top_k
 from validator.exact.random import Stream
+from validator.exact.rules import norms
+from validator.exact.rules.ordering import sort, top_k
 
 ROWWISE = [case for case in cases() if case.rowwise]
 by_name = pytest.mark.parametrize("case", ROWWISE, ids=lambda case: case.name.replace(" ", "-"))

@@ -23,10 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from validator.exact import activations, compound, exact, functions, kernels, scaling, sums
+from validator.exact import exact, functions, kernels, scaling, sums
 from validator.exact.errors import NonFinite
 from validator.exact.kernels import cuda
 from validator.exact.random import Stream
+from validator.exact.rules import activations, compound
 
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _HERE = torch.device("cuda:0" if torch.cuda.is_available() and not _INTERPRETED else "cpu")

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from validator.exact import ExactError, NonFinite, activations, compound, exact, functions, kernels
+from validator.exact import ExactError, NonFinite, exact, functions, kernels
 from validator.exact.fused import kernel_of
 from validator.exact.kernels import activations as activation_kernels
 from validator.exact.kernels import norms, pointwise, rows
 from validator.exact.kernels.build import _IEEE, Kernel
 from validator.exact.random import Stream
+from validator.exact.rules import activations, compound
 
 Call = Callable[[Tensor, Tensor], Any]
 """An operator, called on two tensors of one shape and dtype: the input and the gradient of the result."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tests.exact.operators import arguments
 from validator.exact import ExactError, NonFinite, exact, kernels
-from validator.exact.table import Kind, table
+from validator.exact.rules.table import Kind, table
 
 NAN, INF = float("nan"), float("inf")
 BAD = torch.tensor([1.0, NAN, -2.0])

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from validator.exact import ExactError, NonFinite, UnsupportedOp, exact, harmless
-from validator.exact.table import REFUSED, Kind, table
+from validator.exact import ExactError, NonFinite, UnsupportedOp, exact
+from validator.exact.rules import harmless
+from validator.exact.rules.table import REFUSED, Kind, table
 
 X = torch.linspace(0.1, 1.0, 16).view(4, 4)
 SPARSE, MKLDNN, NESTED = X.to_sparse(), X.to_mkldnn(), torch.nested.nested_tensor([X, X])

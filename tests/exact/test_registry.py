@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.exact.operators import arguments, is_composite, registered
 from validator.exact import ExactError, UnsupportedOp, exact, kernels
-from validator.exact.table import Kind, table
+from validator.exact.rules.table import Kind, table
 
 SHAPES = (
     torch.tensor([[1.5, 2.25], [0.5, 7.0e4]]),

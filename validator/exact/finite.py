@@ -18,7 +18,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from validator.exact.errors import NonFinite
-from validator.exact.table import Rule, table
+from validator.exact.rules.table import Rule, table
 
 _ORDERED = """
     lt le gt ge argmax argmin fmax fmin sort topk sign sgn logical_and logical_or logical_not logical_xor any all

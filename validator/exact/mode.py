@@ -15,8 +15,9 @@ from validator.exact.callers import where
 from validator.exact.compilers import watch_compilers
 from validator.exact.errors import ExactError, UnsupportedOp
 from validator.exact.finite import guarded_table
+from validator.exact.graph import one_graph
+from validator.exact.rules.table import Kind, Rule, why_refused
 from validator.exact.surroundings import SWITCHES, autocast_depth, check_surroundings, denormals_flushed
-from validator.exact.table import Kind, Rule, why_refused
 
 _WORKING = frozenset(
     (torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -52,6 +53,7 @@ class exact(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801  
         super().__init__()  # type: ignore[no-untyped-call]
         self._rules: Mapping[OpOverload, Rule] = guarded_table()
         self._inner: list[bool] = []
+        self._graph = one_graph()
         self._refused: ExactError | None = None
 
     def __enter__(self) -> Self:
@@ -60,6 +62,7 @@ class exact(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801  
         if not inner:
             watch_compilers(_active)
             SWITCHES.enter()
+            self._graph.__enter__()  # type: ignore[no-untyped-call]
             super().__enter__()  # type: ignore[no-untyped-call]
         self._inner.append(inner)
         return self
@@ -69,6 +72,7 @@ class exact(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801  
     ) -> None:
         if not self._inner.pop():
             super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+            self._graph.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
             SWITCHES.leave()
 
     def __torch_dispatch__(

@@ -42,7 +42,7 @@ CUT = 1 << 27
 """Where weights are cut into a high and a low part."""
 
 _LEAST_SIDE, _LEAST_DEPTH = 64, 128
-_LEAST_SIZE = {"cpu": 256, "cuda": 2048}
+_LEAST_SIZE = {"cpu": 448, "cuda": 2048}
 """A product pays from about (size, size) @ (size, size) on."""
 _TILE = 1 << 18
 """Elements of the result that are found at a time: their eight int32 sums (8 MiB) stay in the cache on a CPU."""
@@ -186,7 +186,7 @@ def _at_hand(device: torch.device) -> bool:
         fast = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_vnni_supported()
     if not fast:
         return False
-    side = _LEAST_SIZE["cpu"]
+    side = 256
     x = torch.arange(side * side, dtype=torch.int32, device=device).mul_(40503).bitwise_and_(0xFFFF).view(side, side)
     a = x.to(torch.float32).sub_(32767.5)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch.backends import opt_einsum
 
 from validator.exact.errors import ExactError
 
@@ -72,12 +73,19 @@ def _switches() -> tuple[_Switch, ...]:
         _Switch(cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, False),
         _Switch(cuda.math_sdp_enabled, cuda.enable_math_sdp, True),
         _Switch(mha.get_fastpath_enabled, mha.set_fastpath_enabled, False),
+        _Switch(lambda: bool(opt_einsum.enabled), _order_of_einsum, False),
     )
+
+
+def _order_of_einsum(optimised: bool) -> None:
+    """Products of three or more operands from left to right: opt_einsum, where it is installed, takes others first."""
+    opt_einsum.enabled = optimised
 
 
 @dataclass(slots=True)
 class Switches:
-    """Attention in its plain form: fused kernels and the fast path of nn.MultiheadAttention off while anyone is inside.
+    """Attention in its plain form, einsum from left to right: fused kernels, the fast path of nn.MultiheadAttention and
+    opt_einsum are off while anyone is inside.
 
     The settings belong to the process, so threads inside together are counted: the first one saves and switches, the
     last one restores. Threads outside meanwhile get plain attention too: slower, not wrong.

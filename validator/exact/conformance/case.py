@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,9 +32,8 @@ class Case:
 
     def inputs(self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> list[Tensor]:
         """float32 numbers in `dtype`, the same in every process and on every device."""
-        stream = Stream(b"cases", self.name)
-        drawn = [stream.normal(shape) for shape in self.shapes]
-        return [(d.abs() + 0.01 if self.positive else d).to(device, dtype) for d in drawn]
+        drawn = _drawn(b"cases", self.name, self.shapes)
+        return [(d.abs() + 0.01 if self.positive else d.clone()).to(device, dtype) for d in drawn]
 
     def outcome(self, inputs: list[Tensor]) -> list[Tensor]:
         """The result, and the gradients of its product with a fixed tensor."""
@@ -41,12 +41,19 @@ class Case:
         out = self.run(*leaves)
         if not self.backward:
             return [out]
-        cotangent = Stream(b"cotangent", self.name).normal(out.shape).to(out)
-        return [out.detach(), *torch.autograd.grad(out, leaves, cotangent)]
+        (cotangent,) = _drawn(b"cotangent", self.name, (tuple(out.shape),))
+        return [out.detach(), *torch.autograd.grad(out, leaves, cotangent.to(out))]
 
     def missing(self) -> str | None:
         """The first of `needs` that this torch has not."""
         return next((name for name in self.needs if not _known(name)), None)
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(key: bytes, name: str, shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
+    """Draws of one stream, one after the other: a case is asked several times in a row, and drawing takes longest."""
+    stream = Stream(key, name)
+    return [stream.normal(shape) for shape in shapes]
 
 
 def _known(name: str) -> bool:

@@ -23,7 +23,7 @@ from validator.exact.conformance.report import Fact
 from validator.exact.errors import ExactError
 from validator.exact.kernels import cuda
 
-_LARGE = {"pointwise": ((257, 300),), "linear": ((130, 700), (96, 700), (96,)), "total": ((300, 1100),)}
+_LARGE = {"pointwise": ((129, 260),), "linear": ((130, 700), (96, 700), (96,)), "total": ((300, 1100),)}
 """Shapes that keep several threads busy: those of all pointwise cases, and of some others by name."""
 _CURE = (
     "what numba compiles for this processor is at fault: use another release of it, or uninstall it, at a cost of speed"

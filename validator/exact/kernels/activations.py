@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from validator.exact.activations import _GELU_CUBIC, _INVERSE_SQRT_TWO_PI, _TWO_SQRT_TWO_OVER_PI
 from validator.exact.kernels import pointwise, scalar
 from validator.exact.kernels.build import Array, Scalar, inline, kernel
 from validator.exact.kernels.parallel import split
 from validator.exact.kernels.pointwise import binary, dense, flat, over_one, over_two, unary
 from validator.exact.kernels.scalar import like, settled
+from validator.exact.rules.activations import _GELU_CUBIC, _INVERSE_SQRT_TWO_PI, _TWO_SQRT_TWO_OVER_PI
 
 _BLOCK = 512
 """Elements whose powers are built side by side: they stay in the first-level cache."""

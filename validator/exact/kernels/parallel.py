@@ -1,16 +1,25 @@
-"""Ranges of one loop on several threads. Kernels release the GIL; no result depends on where a range is cut."""
+"""Ranges of one loop on several threads. Kernels release the GIL; no result depends on where a range is cut.
+
+The threads are those of torch's own OpenMP runtime, where it is GNU's (Linux): after a parallel operator its threads
+spin for some milliseconds in the hope of another, and a pool of our own would wait for the processor beside them.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 
 _WORTH = 1 << 16
 """Elementary steps below which handing work to another thread costs more than it saves (about 30 microseconds)."""
+_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def split(n: int, work: int, run: Callable[[int, int], None]) -> None:
@@ -23,13 +32,54 @@ def split(n: int, work: int, run: Callable[[int, int], None]) -> None:
         run(0, n)
         return
     cuts = [n * i // parts for i in range(parts + 1)]
-    rest = [_pool(os.getpid()).submit(run, *cuts[i : i + 2]) for i in range(1, parts)]
-    run(cuts[0], cuts[1])
-    for each in rest:
-        each.result()
+    ranges = [(cuts[i], cuts[i + 1]) for i in range(parts)]
+    team = _team()
+    if team is None:
+        rest = [_pool(os.getpid()).submit(run, *each) for each in ranges[1:]]
+        run(*ranges[0])
+        for future in rest:
+            future.result()
+    else:
+        _in_team(team, ranges, run)
+
+
+def _in_team(team: Callable[..., None], ranges: list[tuple[int, int]], run: Callable[[int, int], None]) -> None:
+    """However many threads the runtime grants, they take the ranges until none is left."""
+    left, errors, caller = deque(ranges), deque[BaseException](), threading.get_ident()
+
+    def body(_: object) -> None:
+        if threading.get_ident() != caller:
+            torch.set_flush_denormal(False)  # a thread keeps what its maker had when it began; exact() flushes never
+        while True:
+            try:
+                start, stop = left.popleft()
+            except IndexError:
+                return
+            try:
+                run(start, stop)
+            except BaseException as error:  # noqa: BLE001 - an exception cannot cross the runtime; raised below
+                errors.append(error)
+
+    team(_BODY(body), None, len(ranges), 0)
+    if errors:
+        raise errors[0]
+
+
+@functools.cache
+def _team() -> Callable[..., None] | None:
+    """GOMP_parallel(function, data, threads, flags) of the runtime that torch has loaded."""
+    package = Path(torch.__file__).parent
+    found = [*package.glob("lib/libgomp*.so*"), *package.parent.glob("torch.libs/libgomp*.so*")]
+    if len(found) != 1:
+        return None
+    parallel = ctypes.CDLL(str(found[0])).GOMP_parallel
+    parallel.argtypes, parallel.restype = (_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return parallel
 
 
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """Threads do not survive a fork: each process has its own."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="exact")
+    return ThreadPoolExecutor(
+        os.cpu_count() or 1, thread_name_prefix="exact", initializer=torch.set_flush_denormal, initargs=(False,)
+    )

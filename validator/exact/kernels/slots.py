@@ -41,8 +41,12 @@ def _scale(units: Array, magic: Array, out: Array) -> None:
         out[slot] += np.float64(units[slot]) * unit_of(magic[slot])
 
 
-def accumulate(source: Tensor, index: Tensor, slots: int, grid_bits: int, fine: bool) -> Tensor:
-    """float64 (slots,) with the sources (n,), all finite, added at `index` (n,) int64 in 0 .. slots - 1."""
+def accumulate(source: Tensor, index: Tensor, slots: int, grid_bits: int, fine: bool) -> Tensor | None:
+    """float64 (slots,) with the sources (n,), all finite, added at `index` (n,) in 0 .. slots - 1; None unless that is
+    int64. Raises IndexError.
+    """
+    if index.dtype != torch.int64:
+        return None
     where, values = index.contiguous().numpy(), source.detach().contiguous().numpy()
     if not 0 <= where.min() <= where.max() < slots:
         raise IndexError(f"an index lies outside 0 .. {slots - 1}")

@@ -10,12 +10,12 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from validator.exact import activations
 from validator.exact.kernels.cuda import pointwise, scalar
 from validator.exact.kernels.cuda.launch import jit, launch
 from validator.exact.kernels.cuda.layout import dense
 from validator.exact.kernels.cuda.pointwise import BLOCK, blocks
 from validator.exact.kernels.cuda.scalar import negative, settled
+from validator.exact.rules import activations
 
 _GELU_CUBIC = tl.constexpr(activations._GELU_CUBIC)
 _GELU_CUBIC_SLOPE = tl.constexpr(3 * activations._GELU_CUBIC)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from validator.exact import activations, compound, functions, kernels, products, scaling, sums
+from validator.exact import functions, kernels, products, scaling, sums
 from validator.exact.random import Stream
+from validator.exact.rules import activations, compound
 
 _SPECIAL = (
     0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3e-45, -3e-45, 2.0**-126, 5e-324, 2.0**-1022, 1e-310, 88.5, -104.0, 20.0,

@@ -21,7 +21,8 @@ REFUSED: Mapping[str, str] = {
         "fused attention; call torch.backends.mha.set_fastpath_enabled(False)",
     ),
     **dict.fromkeys(
-        ("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "_cudnn_rnn", "mkldnn_rnn_layer"),
+        ("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "_cudnn_rnn", "mkldnn_rnn_layer", "lstm", "gru", "lstm_cell",
+         "gru_cell"),
         "fused recurrence; write the cell out of linear layers",
     ),
     **dict.fromkeys(

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from validator.exact import (
+from validator.exact import functions
+from validator.exact.rules import (
     activations,
     attention,
     compound,
     convolution,
     elementwise,
     foreach,
-    functions,
     harmless,
     linear,
     norms,
@@ -27,7 +27,7 @@ from validator.exact import (
     reductions,
     scatter,
 )
-from validator.exact.hints import REFUSED
+from validator.exact.rules.hints import REFUSED
 
 
 class Kind(Enum):

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from validator.exact import functions
-from validator.exact.compound import layer_norm, layer_norm_backward
 from validator.exact.errors import UnsupportedOp
 from validator.exact.products import settle
+from validator.exact.rules.compound import layer_norm, layer_norm_backward
 from validator.exact.sums import divide, exact_mean, exact_sum
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from validator.exact.errors import UnsupportedOp
 from validator.exact.products import product, rounded, settle
-from validator.exact.spatial import Window, fold, pair, windows
+from validator.exact.rules.spatial import Window, fold, pair, windows
 from validator.exact.sums import exact_sum
 
 
@@ -57,8 +57,8 @@ def _convolution(
     return _Convolution(Window((kernel[0], kernel[1]), pair(stride), pair(padding), pair(dilation)), groups, op)
 
 
-def _check(op: str, x: Tensor, transposed: bool) -> None:
-    if transposed or x.dim() not in (3, 4):
+def _check(op: str, x: Tensor, weight: Tensor, transposed: bool) -> None:
+    if transposed or x.dim() not in (3, 4) or weight.dim() != x.dim():
         raise UnsupportedOp(op, "only plain convolutions in one or two dimensions have an exact rule")
 
 
@@ -74,7 +74,7 @@ def convolution(
     groups: int,
 ) -> Tensor:
     """aten.convolution in one or two dimensions: the product rounded, then the bias added."""
-    _check("aten.convolution", x, transposed)
+    _check("aten.convolution", x, weight, transposed)
     if x.dim() == 3:
         lifted = ([1, *v] for v in (stride, dilation))
         step, spread = lifted
@@ -100,7 +100,7 @@ def convolution_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """aten.convolution_backward: gradients of input, weight and bias, those that `mask` asks for."""
     op = "aten.convolution_backward"
-    _check(op, x, transposed)
+    _check(op, x, weight, transposed)
     if x.dim() == 3:
         flat = convolution_backward(
             grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), bias_sizes,

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from validator.exact.elementwise import convert
 from validator.exact.errors import UnsupportedOp
+from validator.exact.rules.elementwise import convert
 
 _SINGLE: Mapping[str, str] = {
     **{

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from validator.exact.products import settle
-from validator.exact.scatter import scatter_add
-from validator.exact.spatial import Window, fold, pair, windows
+from validator.exact.rules.scatter import scatter_add
+from validator.exact.rules.spatial import Window, fold, pair, windows
 from validator.exact.sums import exact_mean, total
 
 
