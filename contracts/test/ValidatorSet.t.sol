@@ -227,7 +227,7 @@ contract ValidatorSetTest is Fixture {
         validators.withdraw();
     }
 
-    function test_withdraw__countedByUnsettledRound__onlyAfterItSettles() public {
+    function test_withdraw__countedByUnsettledRound__anExitDelayAfterItsEnd() public {
         uint64 round = _begin();
         vm.prank(_operator(0));
         validators.requestExit();
@@ -237,6 +237,13 @@ contract ValidatorSetTest is Fixture {
         validators.withdraw();
 
         _abandon(round);
+        uint256 until = uint256(rounds.roundInfo(round).attestDeadline) + 7 days;
+        vm.warp(until - 1);
+        vm.expectRevert(abi.encodeWithSelector(IValidatorSet.ExitDelay.selector, until));
+        vm.prank(_operator(0));
+        validators.withdraw();
+
+        vm.warp(until);
         vm.prank(_operator(0));
         validators.withdraw();
         assertEq(stakeToken.balanceOf(_operator(0)), STAKE, "paid");
