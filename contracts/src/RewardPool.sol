@@ -48,7 +48,7 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
 
     // What is left of a round's fee, and the weight that has yet to claim it.
     struct FeeShare {
-        uint128 remaining;
+        uint120 remaining;
         uint128 unclaimedWeight;
     }
 
@@ -85,8 +85,8 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         uint256 fees = uint256(_fees) + fee;
         require(earnedTotal_ + fees <= _funded, Unfunded(earnedTotal_ + fees, _funded));
 
-        // Neither exceeds what was funded, which fits.
-        (_earned, _fees) = (uint120(earnedTotal_), uint120(fees));
+        _earned = uint256(earnedTotal_).toUint120();
+        _fees = fees.toUint120();
         _coveredRoot = earningsRoot_ ^ NO_ROOT;
 
         emit EarningsPublished(round, earningsRoot_, earnedTotal_);
@@ -106,7 +106,7 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         require(total <= _earned, EarningsExceeded(total, _earned));
 
         _claimedBy[account] = cumulative;
-        _claimed = uint120(total);
+        _claimed = total.toUint120();
 
         emit Claimed(account, amount, cumulative);
 
@@ -119,9 +119,9 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         require(weight != 0 && !_feeClaimed[round][operator], NoFee(round, operator));
 
         FeeShare memory share = _feeShares[round];
-        if (share.unclaimedWeight == 0) share = FeeShare(fee.toUint128(), matched.toUint128());
+        if (share.unclaimedWeight == 0) share = FeeShare(fee.toUint120(), matched.toUint128());
         uint256 amount = Math.mulDiv(fee, weight, total);
-        share.remaining -= amount.toUint128();
+        share.remaining -= amount.toUint120();
         share.unclaimedWeight -= weight.toUint128();
 
         _feeShares[round] = share;
@@ -179,9 +179,9 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
     /* INTERNAL */
 
     /// The last to claim leaves the shares of those who did not attest with the quorum, and what rounding down left.
-    function _release(uint64 round, uint128 amount) private {
+    function _release(uint64 round, uint120 amount) private {
         _feeShares[round].remaining = 0;
-        _fees -= uint120(amount);
+        _fees -= amount;
 
         emit FeeReleased(round, amount);
     }

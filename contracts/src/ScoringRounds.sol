@@ -204,13 +204,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         vote.requireCommitted(attestation, operator, digest, salt);
         vote.signer.requireSigned(digest, signature);
 
-        uint88 weight = vote.weight;
-        uint256 onDigest = _weightOn[digest] + weight;
-        vote.marks |= ATTESTED;
-        vote.answer = digest;
-        _weightOn[digest] = onDigest;
-        round.attestedWeight += weight;
-        if (RoundLib.isQuorum(onDigest, round.totalWeight)) round.quorum = true;
+        _count(round, vote, digest);
 
         emit Attested(attestation.round, attestation.attempt, operator, digest, signature, attestation);
     }
@@ -263,23 +257,21 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         Attestation calldata b,
         bytes calldata signatureB
     ) external {
-        (uint64 id, uint32 attempt) = (a.round, a.attempt);
-        Round storage round = _rounds[id];
-        require(attempt != 0 && attempt <= round.attempt, UnknownAttempt(id, attempt));
+        Round storage round = _rounds[a.round];
+        require(a.attempt != 0 && a.attempt <= round.attempt, UnknownAttempt(a.round, a.attempt));
         (bytes32 digestA, bytes32 digestB) = (attestationDigest(a), attestationDigest(b));
-        require(id == b.round && attempt == b.attempt && digestA != digestB, NoEquivocation());
-        Ballot storage vote = _ballots[id][attempt][operator];
-        require(vote.marks & EQUIVOCATED == 0, AlreadyProven(id, attempt, operator));
+        require(a.round == b.round && a.attempt == b.attempt && digestA != digestB, NoEquivocation());
+        Ballot storage vote = _ballots[a.round][a.attempt][operator];
+        require(vote.marks & EQUIVOCATED == 0, AlreadyProven(a.round, a.attempt, operator));
         address signer = vote.signer == address(0) ? validators.signerOf(operator) : vote.signer;
         signer.requireSigned(digestA, signatureA);
         signer.requireSigned(digestB, signatureB);
 
         vote.marks |= EQUIVOCATED;
 
-        emit EquivocationProven(id, attempt, operator, msg.sender);
+        emit EquivocationProven(a.round, a.attempt, operator, msg.sender);
 
-        uint256 amount = validators.stakeOf(operator) * round.slashBps / BPS;
-        validators.slash(operator, amount, msg.sender, round.reporterBps);
+        _slashShare(operator, round);
     }
 
     /// @inheritdoc IScoringRounds
@@ -456,9 +448,25 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         emit RoundAbandoned(id);
     }
 
+    function _slashShare(address operator, Round storage round) private {
+        uint256 amount = validators.stakeOf(operator) * round.slashBps / BPS;
+        validators.slash(operator, amount, msg.sender, round.reporterBps);
+    }
+
     function _requirePhase(uint64 id, Phase expected) private view {
         Phase current = phase(id);
         require(current == expected, WrongPhase(id, current));
+    }
+
+    /// Gives the ballot, and its weight, to a digest.
+    function _count(Round storage round, Ballot storage vote, bytes32 digest) private {
+        uint88 weight = vote.weight;
+        uint256 onDigest = _weightOn[digest] + weight;
+        vote.marks |= ATTESTED;
+        vote.answer = digest;
+        _weightOn[digest] = onDigest;
+        round.attestedWeight += weight;
+        if (RoundLib.isQuorum(onDigest, round.totalWeight)) round.quorum = true;
     }
 
     /// Notes the caller's weight and signing address in its ballot, unless they are there, and returns the weight.
