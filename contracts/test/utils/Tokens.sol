@@ -3,16 +3,22 @@ pragma solidity ^0.8.29;
 
 import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
-/// @notice A token that keeps one hundredth of every transfer.
+/// @notice A token that keeps one hundredth of every transfer, from the start or from when it is told.
 contract FeeToken is ERC20 {
+    bool public charging = true;
+
     constructor() ERC20("Fee", "FEE") { }
+
+    function charge(bool charging_) external {
+        charging = charging_;
+    }
 
     function mint(address to, uint256 amount) external {
         _mint(to, amount);
     }
 
     function _update(address from, address to, uint256 value) internal override {
-        if (from == address(0) || to == address(0)) return super._update(from, to, value);
+        if (!charging || from == address(0) || to == address(0)) return super._update(from, to, value);
         super._update(from, to, value - value / 100);
         super._update(from, address(this), value / 100);
     }
