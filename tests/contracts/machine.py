@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from eth.abc import ComputationAPI
@@ -78,6 +79,17 @@ class Machine:
     def balance(self, address: str) -> int:
         """Wei."""
         return int(self.state.get_balance(_canonical(address)))
+
+    # Time travel
+
+    def save(self) -> tuple[Any, int, int]:
+        """The state as it is."""
+        return self.state.snapshot(), self.now, self.block
+
+    def restore(self, saved: tuple[Any, int, int]) -> None:
+        """Back to a state, which is used up by that."""
+        snapshot, self.now, self.block = saved
+        self.state.revert(snapshot)
 
     # Contracts
 
@@ -172,7 +184,7 @@ class Contract:
         signature = f"{function}({','.join(type_of(i) for i in entry['inputs'])})"
         return keccak(text=signature)[:4] + _encoded(entry["inputs"], arguments)
 
-    def call(self, function: str, sender: str, *arguments: object, value: int = 0) -> Any:  # noqa: ANN401
+    def call(self, function: str, sender: str, *arguments: object, value: int = 0) -> Any:
         """Calls as ``sender``; Refused if it reverts, and then nothing has changed."""
         computation = self.machine.message(sender, self.address, self.data(function, *arguments), value)
         outputs = _functions(self.name)[function]["outputs"]
@@ -180,7 +192,7 @@ class Contract:
         plainly = tuple(plain(value, output) for value, output in zip(values, outputs, strict=True))
         return plainly[0] if len(plainly) == 1 else plainly
 
-    def read(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - what the ABI says
+    def read(self, function: str, *arguments: object) -> Any:
         """Calls a view."""
         return self.call(function, ZERO, *arguments)
 
@@ -188,6 +200,7 @@ class Contract:
 ZERO = "0x" + "00" * 20
 
 
+@cache
 def _functions(name: str) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in load(name).abi if entry["type"] == "function"}
 
@@ -220,7 +233,7 @@ def _refusal(output: bytes, error: object) -> Refused:
 
 @contextmanager
 def _metered() -> Iterator[Counter[str]]:
-    """Counts what gas is taken for while a transaction runs, by opcode. Gas handed on to a called contract is not spent."""
+    """Counts what gas is taken for while a transaction runs, by opcode. A call counts what it hands on, too."""
     spent: Counter[str] = Counter()
     original = GasMeter.consume_gas
 

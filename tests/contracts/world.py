@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 from eth_abi.abi import encode
 from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
+from web3.utils.address import get_create_address
 
 from tests.contracts.machine import COIN, Contract, Machine
 from validator.chain.types import Attestation, Parameters, RoundInfo, ScoreLeaf
@@ -34,11 +36,13 @@ PARAMETERS = Parameters(
 )
 
 
+@cache
 def key(name: str) -> PrivateKey:
     """The key of a named party."""
     return PrivateKey(keccak(text=name))
 
 
+@cache
 def address(name: str) -> str:
     """The account of a named party."""
     return key(name).public_key.to_checksum_address()
@@ -59,7 +63,6 @@ class World:
     pool: Contract
     stake: Contract
     reward: Contract
-    parties: list[str] = field(default_factory=list)
 
     @classmethod
     def found(cls, parameters: Parameters = PARAMETERS, funding: int = 0) -> World:
@@ -179,6 +182,4 @@ def score_leaf(leaf: ScoreLeaf) -> bytes:
 
 
 def _created(deployer: str, nonce: int) -> str:
-    from web3.utils.address import get_create_address
-
     return str(get_create_address(deployer, nonce))  # type: ignore[arg-type]
