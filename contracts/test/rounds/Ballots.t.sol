@@ -121,6 +121,18 @@ contract BallotsTest is Fixture {
         rounds.commit(round, SALT, "");
     }
 
+    function test_ballot__stepByStep__keepsWhatWasDone() public {
+        uint64 round = _begin();
+        Attestation memory a = _attestation(round);
+        _reportAll(round);
+        _commitAll(a);
+        (bool reported, bytes32 commitHash, bytes32 digest) = rounds.ballot(round, 1, _operator(0));
+        assertTrue(reported && commitHash == _commitHash(a, 0) && digest == 0, "committed");
+        _attest(a, 0);
+        (reported, commitHash, digest) = rounds.ballot(round, 1, _operator(0));
+        assertTrue(reported && commitHash == 0 && digest == rounds.attestationDigest(a), "revealed");
+    }
+
     function test_commit__withoutReport__counted() public {
         uint64 round = _begin();
         Attestation memory a = _attestation(round);

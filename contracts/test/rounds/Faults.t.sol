@@ -119,6 +119,17 @@ contract FaultsTest is Fixture {
         assertEq(validators.stakeOf(_operator(0)), STAKE / 4, "half of the half");
     }
 
+    function test_proveEquivocation__beforeReportingOrCommitting__stillProvenOnce() public {
+        _prove(a, b);
+        _reportAll(round);
+        bytes memory refusal = abi.encodeWithSelector(IScoringRounds.AlreadyProven.selector, round, 1, _operator(0));
+        _refused(a, b, refusal);
+        _commitAll(a);
+        _refused(a, b, refusal);
+        _attestAll(a);
+        _refused(a, b, refusal);
+    }
+
     /* UNREVEALED */
 
     function test_chargeUnrevealed__finalisedRound__charged() public {

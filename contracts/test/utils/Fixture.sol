@@ -44,7 +44,19 @@ abstract contract Fixture is Test {
         vm.roll(1000);
         stakeToken = new DevToken("Stake", "STK");
         rewardToken = new DevToken("Reward", "RWD");
-        _deploy(address(stakeToken), address(rewardToken));
+        _found(address(stakeToken), address(rewardToken));
+
+        rewardToken.mint(address(this), FUNDING);
+        rewardToken.approve(address(pool), FUNDING);
+        pool.fund(FUNDING);
+        vm.deal(alice, 100 ether);
+        vm.deal(bob, 100 ether);
+        rounds.open();
+    }
+
+    /// Deployed, published, and the validators joined.
+    function _found(address stake, address reward) internal {
+        _deploy(stake, reward);
 
         vm.startPrank(owner);
         dao.publishManifest(MANIFEST);
@@ -53,13 +65,6 @@ abstract contract Fixture is Test {
         for (uint256 i = 0; i < VALIDATORS; i++) {
             _join(i, STAKE);
         }
-
-        rewardToken.mint(address(this), FUNDING);
-        rewardToken.approve(address(pool), FUNDING);
-        pool.fund(FUNDING);
-        vm.deal(alice, 100 ether);
-        vm.deal(bob, 100 ether);
-        rounds.open();
     }
 
     function _deploy(address stake, address reward) internal {
