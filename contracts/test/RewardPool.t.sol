@@ -184,7 +184,10 @@ contract RewardPoolTest is Fixture {
 
     function test_claimFee__beforeAttestDeadline__refused() public {
         (uint64 round,) = _wholeRound("1");
+        vm.warp(rounds.roundInfo(round).attestDeadline);
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.FeesNotSettled.selector, round));
+        pool.claimFee(round, _operator(0));
+        _skip(1);
         pool.claimFee(round, _operator(0));
     }
 
