@@ -71,6 +71,7 @@ contract InvariantTest is Test {
             if (i % 4 == 1) checks.requestExit(seed);
             checks.withdraw(seed);
             if (i % 50 == 49) checks.pauseOrUnpause();
+            if (i % 20 == 0) invariant_everything__anyActs__holds();
         }
         string[10] memory ends = [
             "final",

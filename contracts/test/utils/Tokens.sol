@@ -48,3 +48,14 @@ contract CallbackToken is ERC20 {
         if (accepted) reentered = true;
     }
 }
+
+/// @notice An account that does what it is told, so that a token can call it back and it can act as itself.
+contract Puppet {
+    function act(address target, bytes calldata data) external {
+        (bool accepted, bytes memory answer) = target.call(data);
+        if (accepted) return;
+        assembly ("memory-safe") {
+            revert(add(answer, 0x20), mload(answer))
+        }
+    }
+}
