@@ -65,6 +65,23 @@ contract RewardPoolTest is Fixture {
         assertEq(pool.feesOwed(), FUNDING - 10 ether, "fees");
     }
 
+    function test_views__beforeAndAfterTheFirstRound__whatIsPublished() public {
+        assertEq(pool.earningsRoot(), bytes32(0), "no tree");
+        assertTrue(pool.earnedTotal() == 0 && pool.claimedTotal() == 0 && pool.feesOwed() == 0, "nothing owed");
+        (uint64 round, Attestation memory a) = _wholeRound("1");
+        assertEq(pool.earningsRoot(), a.earningsRoot, "the round's tree");
+        assertEq(pool.feesOwed(), FEE, "its fee");
+        assertTrue(!pool.feeClaimed(round, _operator(0)), "not claimed");
+    }
+
+    function test_finalise__emptyTree__nothingToProve() public {
+        vm.prank(address(rounds));
+        pool.finalise(0, 0, 1, 0);
+        assertEq(pool.earningsRoot(), bytes32(0), "the root of no leaves");
+        vm.expectPartialRevert(IRewardPool.InvalidProof.selector);
+        pool.claim(alice, 1, new bytes32[](0));
+    }
+
     /* CLAIM */
 
     function test_claim__byAnybody__paysTheAccount() public {

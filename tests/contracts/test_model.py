@@ -527,10 +527,10 @@ def play(examples: int, steps: int) -> None:
 
 
 def test_contracts__any_acts__agree_with_the_model() -> None:
-    play(examples=12, steps=30)
+    play(examples=20, steps=20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_contracts__any_acts_for_long__agree_with_the_model() -> None:
-    play(examples=400, steps=60)
+    play(examples=150, steps=50)

@@ -196,6 +196,21 @@ contract BallotsTest is Fixture {
         rounds.attest(a, SALT, _operator(0), signature);
     }
 
+    function test_attest__lastSecondOfTheCommits__refused() public {
+        uint64 round = _begin();
+        Attestation memory a = _attestation(round);
+        _reportAll(round);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
+        vm.warp(rounds.roundInfo(round).commitDeadline);
+        bytes memory signature = _sign(a, 0);
+        vm.expectRevert(abi.encodeWithSelector(IScoringRounds.WrongPhase.selector, round, Phase.Committing));
+        rounds.attest(a, SALT, _operator(0), signature);
+        _skip(1);
+        rounds.attest(a, SALT, _operator(0), signature);
+    }
+
     function test_attest__afterDeadline__refused() public {
         (uint64 round, Attestation memory a) = _committed();
         _toStalled(round);

@@ -157,6 +157,7 @@ contract FaultsTest is Fixture {
             _attest(a, i);
         }
         rounds.finalise(a);
+        vm.warp(rounds.roundInfo(round).attestDeadline);
         _chargeRefused(1, 3);
         _toStalled(round);
         vm.expectEmit(address(rounds));
