@@ -382,6 +382,7 @@ contract ValidatorSetTest is Fixture {
         vm.startPrank(newcomer);
         token.approve(address(validators), 300 ether);
         validators.join(200 ether, newcomer, HPKE, "");
+        _hook(token, address(validators), puppet, abi.encodeCall(IValidatorSet.topUp, (1 ether)));
         validators.topUp(100 ether);
 
         assertTrue(!token.reentered(), "no way back in");

@@ -361,6 +361,14 @@ class Contracts(RuleBasedStateMachine):
         operator = address(name)
         self.both(lambda: self.model.withdraw(operator), self.world.validators, "withdraw", operator)
 
+    @rule(name=names, days=st.integers(6, 10))
+    def leave(self, name: str, days: int) -> None:
+        """Asks, waits about as long as it takes, and tries the door."""
+        self.request_exit(name, 0)
+        self.retry(1)
+        self.wait(days * DAY, 1)
+        self.withdraw(name)
+
     # Faults
 
     @rule(name=names, back=back, attempt=st.integers(0, 4))

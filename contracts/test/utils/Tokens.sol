@@ -24,7 +24,7 @@ contract FeeToken is ERC20 {
     }
 }
 
-/// @notice A token that calls its receiver back, as ERC-777 did, with what the receiver asked for.
+/// @notice A token that calls its receiver back once, as ERC-777 did, with what the receiver asked for.
 contract CallbackToken is ERC20 {
     address private _hooked;
     address private _target;
@@ -44,6 +44,7 @@ contract CallbackToken is ERC20 {
     function _update(address from, address to, uint256 value) internal override {
         super._update(from, to, value);
         if (to != _hooked || to == address(0)) return;
+        _hooked = address(0);
         (bool accepted,) = _target.call(_data);
         if (accepted) reentered = true;
     }
