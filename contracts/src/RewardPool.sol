@@ -19,6 +19,10 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
+    /* CONSTANTS */
+
+    bytes32 private constant NO_ROOT = keccak256("no earnings yet");
+
     /* IMMUTABLES */
 
     /// @notice The only caller that may publish earnings.
@@ -28,20 +32,23 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
 
     /* STORAGE */
 
-    // Always: _claimed <= _earned, _feesPaid <= _fees, _earned + _fees <= _funded.
-    uint128 private _earned;
-    uint128 private _claimed;
-    uint128 private _funded;
-    uint128 private _fees;
-    bytes32 private _earningsRoot;
-    uint128 private _feesPaid;
+    // Always: _claimed <= _earned, _feesPaid <= _fees, _earned + _fees <= _funded. No word is ever zero after funding, so
+    // that the first round and the first claim cost what later ones do.
+    uint120 private _earned;
+    uint120 private _claimed;
+    bool private _nonZero = true;
+    uint120 private _funded;
+    uint120 private _fees;
+    /// The root with `NO_ROOT` laid over it.
+    bytes32 private _coveredRoot = NO_ROOT;
+    uint120 private _feesPaid;
     mapping(address account => uint256) private _claimedBy;
     mapping(uint64 round => FeeShare) private _feeShares;
     mapping(uint64 round => mapping(address operator => bool)) private _feeClaimed;
 
     // What is left of a round's fee, and the weight that has yet to claim it.
     struct FeeShare {
-        uint128 remaining;
+        uint120 remaining;
         uint128 unclaimedWeight;
     }
 
@@ -61,7 +68,7 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         require(amount != 0, ZeroAmount());
 
         uint256 total = _funded + amount;
-        _funded = total.toUint128();
+        _funded = total.toUint120();
 
         emit Funded(msg.sender, amount, total);
 
@@ -78,9 +85,9 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         uint256 fees = uint256(_fees) + fee;
         require(earnedTotal_ + fees <= _funded, Unfunded(earnedTotal_ + fees, _funded));
 
-        _earned = earnedTotal_;
-        _earningsRoot = earningsRoot_;
-        _fees = fees.toUint128();
+        _earned = uint256(earnedTotal_).toUint120();
+        _fees = fees.toUint120();
+        _coveredRoot = earningsRoot_ ^ NO_ROOT;
 
         emit EarningsPublished(round, earningsRoot_, earnedTotal_);
     }
@@ -90,7 +97,7 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
     /// @inheritdoc IRewardPool
     function claim(address account, uint256 cumulative, bytes32[] calldata proof) external nonReentrant {
         bytes32 leaf = LeafLib.earnings(account, cumulative);
-        require(MerkleProof.verifyCalldata(proof, _earningsRoot, leaf), InvalidProof(account, cumulative));
+        require(MerkleProof.verifyCalldata(proof, earningsRoot(), leaf), InvalidProof(account, cumulative));
         uint256 paid = _claimedBy[account];
         require(cumulative > paid, NothingToClaim(account, paid));
         uint256 amount = cumulative - paid;
@@ -99,7 +106,7 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         require(total <= _earned, EarningsExceeded(total, _earned));
 
         _claimedBy[account] = cumulative;
-        _claimed = total.toUint128();
+        _claimed = total.toUint120();
 
         emit Claimed(account, amount, cumulative);
 
@@ -112,13 +119,13 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
         require(weight != 0 && !_feeClaimed[round][operator], NoFee(round, operator));
 
         FeeShare memory share = _feeShares[round];
-        if (share.unclaimedWeight == 0) share = FeeShare(fee.toUint128(), matched.toUint128());
+        if (share.unclaimedWeight == 0) share = FeeShare(fee.toUint120(), matched.toUint128());
         uint256 amount = Math.mulDiv(fee, weight, total);
-        share.remaining -= amount.toUint128();
+        share.remaining -= amount.toUint120();
         share.unclaimedWeight -= weight.toUint128();
 
         _feeShares[round] = share;
-        _feesPaid += amount.toUint128();
+        _feesPaid += amount.toUint120();
         _feeClaimed[round][operator] = true;
 
         emit FeeClaimed(round, operator, amount);
@@ -150,8 +157,8 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IRewardPool
-    function earningsRoot() external view returns (bytes32) {
-        return _earningsRoot;
+    function earningsRoot() public view returns (bytes32) {
+        return _coveredRoot ^ NO_ROOT;
     }
 
     /// @inheritdoc IRewardPool
@@ -172,7 +179,7 @@ contract RewardPool is IRewardPool, ReentrancyGuardTransient {
     /* INTERNAL */
 
     /// The last to claim leaves the shares of those who did not attest with the quorum, and what rounding down left.
-    function _release(uint64 round, uint128 amount) private {
+    function _release(uint64 round, uint120 amount) private {
         _feeShares[round].remaining = 0;
         _fees -= amount;
 

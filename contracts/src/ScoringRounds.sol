@@ -8,10 +8,11 @@ import { IRewardPool } from "./interfaces/IRewardPool.sol";
 import { IScoringRounds } from "./interfaces/IScoringRounds.sol";
 import { IValidatorSet } from "./interfaces/IValidatorSet.sol";
 import { AttestationLib } from "./libraries/AttestationLib.sol";
+import { ATTESTED, Ballot, BallotLib, CHARGED, COMMITTED, EQUIVOCATED, REPORTED } from "./libraries/BallotLib.sol";
 import { BitmapLib } from "./libraries/BitmapLib.sol";
 import { LeafLib } from "./libraries/LeafLib.sol";
-import { ATTESTED, Ballot, CHARGED, COMMITTED, EQUIVOCATED, REPORTED, Round, RoundLib } from "./libraries/RoundLib.sol";
-import { ECDSA } from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import { Round, RoundLib } from "./libraries/RoundLib.sol";
+import { SignatureLib } from "./libraries/SignatureLib.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { MerkleProof } from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
@@ -20,9 +21,11 @@ import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 /// @title ScoringRounds
 /// @notice The life of a round, its quorum and its faults.
 contract ScoringRounds is IScoringRounds, EIP712 {
+    using BallotLib for Ballot;
     using BitmapLib for bytes;
     using RoundLib for Round;
     using SafeCast for uint256;
+    using SignatureLib for address;
 
     /* CONSTANTS */
 
@@ -101,7 +104,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         uint64 id = _open.round;
         Round storage round = _rounds[id];
         require(id != 0, WrongPhase(id, Phase.None));
-        require(id == 1 || _isSettled(id - 1), PreviousUnsettled(id - 1));
+        require(id == 1 || _rounds[id - 1].isSettled(), PreviousUnsettled(id - 1));
         uint64 nextId = registry.count() + 1;
         require(nextId > round.firstId, EmptyRound(id));
         Parameters memory p = dao.parametersAt(round.parametersVersion);
@@ -142,7 +145,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
 
         bytes32 seed = keccak256(abi.encode(block.chainid, address(this), id, round.manifest, beacon));
         round.seed = seed;
-        _startAttempt(round, 1);
+        round.start(1, dao.parametersAt(round.parametersVersion));
 
         emit SeedDrawn(id, seed, beacon, round.reportDeadline, round.commitDeadline, round.attestDeadline);
     }
@@ -195,19 +198,13 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         Round storage round = _rounds[attestation.round];
         // `require` would work out the phase on every call: its arguments are evaluated first.
         if (!round.takesAttestations()) revert WrongPhase(attestation.round, round.phase());
-        _requireConsistent(round, attestation);
+        round.requireConsistent(attestation);
         bytes32 digest = attestationDigest(attestation);
         Ballot storage vote = _ballots[attestation.round][attestation.attempt][operator];
-        _requireCommitted(vote, attestation, operator, digest, salt);
-        _requireSigned(vote.signer, digest, signature);
+        vote.requireCommitted(attestation, operator, digest, salt);
+        vote.signer.requireSigned(digest, signature);
 
-        uint88 weight = vote.weight;
-        uint256 onDigest = _weightOn[digest] + weight;
-        vote.marks |= ATTESTED;
-        vote.answer = digest;
-        _weightOn[digest] = onDigest;
-        round.attestedWeight += weight;
-        if (RoundLib.isQuorum(onDigest, round.totalWeight)) round.quorum = true;
+        _count(round, vote, digest);
 
         emit Attested(attestation.round, attestation.attempt, operator, digest, signature, attestation);
     }
@@ -241,10 +238,11 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         uint32 attempt = round.attempt;
         if (round.blamesUnrevealed()) _blamed[id][attempt] = true;
 
-        if (attempt >= dao.parametersAt(round.parametersVersion).maxAttempts) return _abandon(id, round);
+        Parameters memory p = dao.parametersAt(round.parametersVersion);
+        if (attempt >= p.maxAttempts) return _abandon(id, round);
 
         (round.reportedWeight, round.committedWeight, round.attestedWeight) = (0, 0, 0);
-        _startAttempt(round, attempt + 1);
+        round.start(attempt + 1, p);
 
         emit RoundRetried(id, attempt + 1, round.reportDeadline, round.commitDeadline, round.attestDeadline);
     }
@@ -259,23 +257,21 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         Attestation calldata b,
         bytes calldata signatureB
     ) external {
-        (uint64 id, uint32 attempt) = (a.round, a.attempt);
-        Round storage round = _rounds[id];
-        require(attempt != 0 && attempt <= round.attempt, UnknownAttempt(id, attempt));
+        Round storage round = _rounds[a.round];
+        require(a.attempt != 0 && a.attempt <= round.attempt, UnknownAttempt(a.round, a.attempt));
         (bytes32 digestA, bytes32 digestB) = (attestationDigest(a), attestationDigest(b));
-        require(id == b.round && attempt == b.attempt && digestA != digestB, NoEquivocation());
-        Ballot storage vote = _ballots[id][attempt][operator];
-        require(vote.marks & EQUIVOCATED == 0, AlreadyProven(id, attempt, operator));
+        require(a.round == b.round && a.attempt == b.attempt && digestA != digestB, NoEquivocation());
+        Ballot storage vote = _ballots[a.round][a.attempt][operator];
+        require(vote.marks & EQUIVOCATED == 0, AlreadyProven(a.round, a.attempt, operator));
         address signer = vote.signer == address(0) ? validators.signerOf(operator) : vote.signer;
-        _requireSigned(signer, digestA, signatureA);
-        _requireSigned(signer, digestB, signatureB);
+        signer.requireSigned(digestA, signatureA);
+        signer.requireSigned(digestB, signatureB);
 
         vote.marks |= EQUIVOCATED;
 
-        emit EquivocationProven(id, attempt, operator, msg.sender);
+        emit EquivocationProven(a.round, a.attempt, operator, msg.sender);
 
-        uint256 amount = validators.stakeOf(operator) * round.slashBps / BPS;
-        validators.slash(operator, amount, msg.sender, round.reporterBps);
+        _slashShare(operator, round);
     }
 
     /// @inheritdoc IScoringRounds
@@ -283,8 +279,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         Round storage round = _rounds[id];
         Ballot storage vote = _ballots[id][attempt][operator];
         bool blamed = attempt == round.attempt ? round.blamesUnrevealed() : _blamed[id][attempt];
-        bool owes = vote.marks & (COMMITTED | ATTESTED | CHARGED) == COMMITTED;
-        require(blamed && owes, NothingToCharge(id, attempt, operator));
+        require(blamed && vote.owesReveal(), NothingToCharge(id, attempt, operator));
 
         vote.marks |= CHARGED;
 
@@ -417,8 +412,7 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         require(settled, FeesNotSettled(id));
 
         Ballot storage vote = _ballots[id][round.attempt][operator];
-        bool matches = vote.marks & ATTESTED != 0 && vote.answer == round.digest;
-        return (round.fee, matches ? vote.weight : 0, _weightOn[round.digest], round.totalWeight);
+        return (round.fee, vote.attested(round.digest) ? vote.weight : 0, _weightOn[round.digest], round.totalWeight);
     }
 
     /// @inheritdoc IScoringRounds
@@ -443,18 +437,6 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         emit RoundOpened(id, round.manifest);
     }
 
-    function _startAttempt(Round storage round, uint32 attempt) private {
-        Parameters memory p = dao.parametersAt(round.parametersVersion);
-        uint256 reportDeadline = block.timestamp + p.reportSeconds;
-        uint256 commitDeadline = reportDeadline + p.commitSeconds;
-
-        round.status = Phase.Reporting;
-        round.attempt = attempt;
-        round.reportDeadline = reportDeadline.toUint40();
-        round.commitDeadline = commitDeadline.toUint40();
-        round.attestDeadline = (commitDeadline + p.attestSeconds).toUint40();
-    }
-
     /// The open round takes over the abandoned one's contributions. It may be overfull by that, and then closes over as
     /// many as it takes and leaves the rest to its successor.
     function _abandon(uint64 id, Round storage round) private {
@@ -466,39 +448,25 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         emit RoundAbandoned(id);
     }
 
+    function _slashShare(address operator, Round storage round) private {
+        uint256 amount = validators.stakeOf(operator) * round.slashBps / BPS;
+        validators.slash(operator, amount, msg.sender, round.reporterBps);
+    }
+
     function _requirePhase(uint64 id, Phase expected) private view {
         Phase current = phase(id);
         require(current == expected, WrongPhase(id, current));
     }
 
-    function _requireConsistent(Round storage round, Attestation calldata a) private view {
-        require(a.attempt == round.attempt, WrongAttempt(a.round, a.attempt, round.attempt));
-        require(a.manifest == round.manifest, WrongManifest(a.manifest, round.manifest));
-        require(a.seed == round.seed, WrongSeed(a.seed, round.seed));
-        require(a.roundTotal <= round.pool, PoolExceeded(a.roundTotal, round.pool));
-        // Checked here and not by the pool alone: a quorum that the pool refuses could be neither finalised nor retried.
-        uint256 earned = uint256(round.earnedBefore) + a.roundTotal;
-        require(a.earnedTotal == earned, WrongEarnedTotal(a.earnedTotal, earned));
-    }
-
-    function _requireCommitted(
-        Ballot storage vote,
-        Attestation calldata a,
-        address operator,
-        bytes32 digest,
-        bytes32 salt
-    ) private view {
-        uint8 marks = vote.marks;
-        require(marks & ATTESTED == 0, AlreadyAttested(a.round, a.attempt, operator));
-        bytes32 expected = AttestationLib.commitHash(a.round, a.attempt, operator, digest, salt);
-        bool matches = marks & COMMITTED != 0 && vote.answer == expected;
-        require(matches, CommitMismatch(a.round, a.attempt, operator));
-    }
-
-    function _requireSigned(address signer, bytes32 digest, bytes calldata signature) private pure {
-        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
-        // The zero address is nobody's signing address, and what a bad signature recovers to.
-        require(recovered == signer && signer != address(0), WrongSigner(recovered, signer));
+    /// Gives the ballot, and its weight, to a digest.
+    function _count(Round storage round, Ballot storage vote, bytes32 digest) private {
+        uint88 weight = vote.weight;
+        uint256 onDigest = _weightOn[digest] + weight;
+        vote.marks |= ATTESTED;
+        vote.answer = digest;
+        _weightOn[digest] = onDigest;
+        round.attestedWeight += weight;
+        if (RoundLib.isQuorum(onDigest, round.totalWeight)) round.quorum = true;
     }
 
     /// Notes the caller's weight and signing address in its ballot, unless they are there, and returns the weight.
@@ -509,11 +477,6 @@ contract ScoringRounds is IScoringRounds, EIP712 {
         weight = validators.weightAt(msg.sender, id).toUint88();
         require(weight != 0, NoWeightInRound(id, msg.sender));
         (vote.signer, vote.weight) = (validators.signerOf(msg.sender), weight);
-    }
-
-    function _isSettled(uint64 id) private view returns (bool) {
-        Phase status = _rounds[id].status;
-        return status == Phase.Finalised || status == Phase.Abandoned;
     }
 
     function _isReclaimable(Round storage round, uint64 contributionId) private view returns (bool) {

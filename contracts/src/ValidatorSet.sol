@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.29;
 
-import { Parameters, Phase, Validator } from "./Types.sol";
+import { Parameters, Phase, RoundInfo, Validator } from "./Types.sol";
 import { IDataDAO } from "./interfaces/IDataDAO.sol";
 import { IScoringRounds } from "./interfaces/IScoringRounds.sol";
 import { IValidatorSet } from "./interfaces/IValidatorSet.sol";
@@ -45,11 +45,16 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
     struct Member {
         address signer;
         uint64 exitAt;
+        // ---
         bytes32 hpkeKey;
-        uint128 stake;
+        // ---
+        uint88 weight;
+        uint88 previousWeight;
         uint64 changedIn;
-        uint128 weight;
-        uint128 previousWeight;
+        // ---
+        uint128 stake;
+        /// Once leaving: the last round that counts the operator; 0 if none does.
+        uint64 lastRound;
     }
 
     uint128 private _totalWeight;
@@ -115,7 +120,9 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
         Member storage member = _staying(msg.sender);
 
         uint64 exitAt = (block.timestamp + _parameters().exitSeconds).toUint64();
+        uint64 current = rounds.currentRound();
         member.exitAt = exitAt;
+        if (current > 1 && weightAt(msg.sender, current - 1) != 0) member.lastRound = current - 1;
 
         emit ExitRequested(msg.sender, exitAt);
         _setStake(msg.sender, member.stake, 0);
@@ -126,11 +133,12 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
         Member storage member = _joined(msg.sender);
         require(member.exitAt != 0, NotExiting(msg.sender));
         require(block.timestamp >= member.exitAt, ExitDelay(member.exitAt));
-        _requireUncounted(msg.sender);
+        _requireBeyondDispute(member.lastRound);
 
         // The weights stay: they are zero from now on, and the past is not rewritten.
         uint256 amount = member.stake;
-        (member.signer, member.exitAt, member.hpkeKey, member.stake) = (address(0), 0, 0, 0);
+        (member.signer, member.exitAt, member.hpkeKey) = (address(0), 0, 0);
+        (member.stake, member.lastRound) = (0, 0);
         _operators.remove(msg.sender);
 
         emit StakeWithdrawn(msg.sender, amount);
@@ -229,10 +237,10 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
     function _setStake(address operator, uint256 stake, uint256 weight) private {
         Member storage member = _members[operator];
         uint64 current = rounds.currentRound();
-        uint128 oldWeight = member.weight;
+        uint88 oldWeight = member.weight;
 
         if (member.changedIn != current) (member.changedIn, member.previousWeight) = (current, oldWeight);
-        (member.stake, member.weight) = (stake.toUint128(), weight.toUint128());
+        (member.stake, member.weight) = (stake.toUint128(), weight.toUint88());
         _totalWeight = (uint256(_totalWeight) - oldWeight + weight).toUint128();
 
         emit StakeChanged(operator, stake, weight, current);
@@ -253,13 +261,16 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
         require(recovered == signer, InvalidConsent(signer, msg.sender));
     }
 
-    /// Reverts while the closed round, if it is under way, counts the operator.
-    function _requireUncounted(address operator) private view {
-        uint64 current = rounds.currentRound();
-        if (current < 2 || weightAt(operator, current - 1) == 0) return;
+    /// Reverts while the last round that counts an operator is not settled, and then until its exit delay has passed
+    /// since the attest deadline: who answers late in a round that was retried for long can still be punished for it.
+    function _requireBeyondDispute(uint64 round) private view {
+        if (round == 0) return;
 
-        Phase phase = rounds.phase(current - 1);
-        require(phase == Phase.Finalised || phase == Phase.Abandoned, RoundUnsettled(current - 1));
+        RoundInfo memory info = rounds.roundInfo(round);
+        bool settled = info.phase == Phase.Finalised || info.phase == Phase.Abandoned;
+        require(settled, RoundUnsettled(round));
+        uint64 until = info.attestDeadline + rounds.parametersOf(round).exitSeconds;
+        require(block.timestamp >= until, ExitDelay(until));
     }
 
     function _joined(address operator) private view returns (Member storage member) {

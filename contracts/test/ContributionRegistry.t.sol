@@ -198,6 +198,15 @@ contract ContributionRegistryTest is Fixture {
         registry.submitFor{ value: DEPOSIT }(carol, DIGEST, 0, 1, 1, deadline, signature);
     }
 
+    function test_submitFor__lastSecond__accepted() public {
+        address carol = vm.addr(CAROL_KEY);
+        uint64 deadline = uint64(vm.getBlockTimestamp());
+        bytes memory signature = _permission(CAROL_KEY, carol, DIGEST, deadline);
+        vm.prank(bob);
+        registry.submitFor{ value: DEPOSIT }(carol, DIGEST, 0, 1, 1, deadline, signature);
+        assertEq(registry.count(), 1, "registered");
+    }
+
     function test_submitFor__otherSignerOrContent__refused() public {
         address carol = vm.addr(CAROL_KEY);
         bytes memory refusal = abi.encodeWithSelector(IContributionRegistry.InvalidPermission.selector, carol);
@@ -267,6 +276,29 @@ contract ContributionRegistryTest is Fixture {
 
         assertEq(registry.credits(alice), DEPOSIT, "once");
         assertEq(registry.credits(owner), 0, "nothing forfeited");
+    }
+
+    function test_settle__twice__toldOnce() public {
+        _submit(alice, "a");
+        vm.startPrank(address(rounds));
+        registry.settle(1, false);
+        vm.recordLogs();
+        registry.settle(1, false);
+        assertEq(vm.getRecordedLogs().length, 0, "no second event");
+    }
+
+    function test_settle__depositOfOneWei__credited() public {
+        Parameters memory p = _parameters();
+        p.deposit = 1;
+        vm.prank(owner);
+        dao.setParameters(p);
+        _submit(alice, "a");
+        _close();
+        vm.prank(alice);
+        registry.submit{ value: 1 }(keccak256("b"), 0, 1, 1);
+        vm.prank(address(rounds));
+        registry.settle(2, false);
+        assertEq(registry.credits(alice), 1, "credited");
     }
 
     function test_withdrawCredit__byAnybody__paysTheAccount() public {

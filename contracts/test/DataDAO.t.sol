@@ -114,6 +114,33 @@ contract DataDAOTest is Fixture {
         assertEq(dao.parametersAt(1).deposit, DEPOSIT, "the old version stays");
     }
 
+    function test_setParameters__limitsThemselves__accepted() public {
+        Parameters memory p = _parameters();
+        p.openSeconds = 365 days;
+        p.exitSeconds = 365 days;
+        p.slashBps = 10_000;
+        p.reporterBps = 9999;
+        p.deposit = type(uint112).max;
+        p.maxWeight = type(uint88).max;
+        vm.startPrank(owner);
+        dao.setParameters(p);
+        p.exitSeconds = p.maxAttempts * (p.reportSeconds + p.commitSeconds + p.attestSeconds);
+        dao.setParameters(p);
+        assertEq(dao.parametersVersion(), 3, "both taken");
+    }
+
+    function test_admit__byOwner__toldAndUndone() public {
+        vm.startPrank(owner);
+        vm.expectEmit(address(dao));
+        emit IDataDAO.OperatorAdmitted(alice, true);
+        dao.admit(alice, true);
+        assertTrue(dao.admitted(alice), "admitted");
+        vm.expectEmit(address(dao));
+        emit IDataDAO.OperatorAdmitted(alice, false);
+        dao.admit(alice, false);
+        assertTrue(!dao.admitted(alice), "no longer");
+    }
+
     function test_setParameters__outOfRange__refusedByName() public {
         Parameters memory p = _parameters();
         p.openSeconds = 366 days;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.29;
 
-import { Attestation } from "../src/Types.sol";
+import { Attestation, Parameters } from "../src/Types.sol";
 import { IRewardPool } from "../src/interfaces/IRewardPool.sol";
 import { IScoringRounds } from "../src/interfaces/IScoringRounds.sol";
 import { LeafLib } from "../src/libraries/LeafLib.sol";
@@ -63,6 +63,23 @@ contract RewardPoolTest is Fixture {
 
         assertEq(pool.available(), 0, "all owed");
         assertEq(pool.feesOwed(), FUNDING - 10 ether, "fees");
+    }
+
+    function test_views__beforeAndAfterTheFirstRound__whatIsPublished() public {
+        assertEq(pool.earningsRoot(), bytes32(0), "no tree");
+        assertTrue(pool.earnedTotal() == 0 && pool.claimedTotal() == 0 && pool.feesOwed() == 0, "nothing owed");
+        (uint64 round, Attestation memory a) = _wholeRound("1");
+        assertEq(pool.earningsRoot(), a.earningsRoot, "the round's tree");
+        assertEq(pool.feesOwed(), FEE, "its fee");
+        assertTrue(!pool.feeClaimed(round, _operator(0)), "not claimed");
+    }
+
+    function test_finalise__emptyTree__nothingToProve() public {
+        vm.prank(address(rounds));
+        pool.finalise(0, 0, 1, 0);
+        assertEq(pool.earningsRoot(), bytes32(0), "the root of no leaves");
+        vm.expectPartialRevert(IRewardPool.InvalidProof.selector);
+        pool.claim(alice, 1, new bytes32[](0));
     }
 
     /* CLAIM */
@@ -184,7 +201,10 @@ contract RewardPoolTest is Fixture {
 
     function test_claimFee__beforeAttestDeadline__refused() public {
         (uint64 round,) = _wholeRound("1");
+        vm.warp(rounds.roundInfo(round).attestDeadline);
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.FeesNotSettled.selector, round));
+        pool.claimFee(round, _operator(0));
+        _skip(1);
         pool.claimFee(round, _operator(0));
     }
 
@@ -237,5 +257,61 @@ contract RewardPoolTest is Fixture {
         vm.stopPrank();
         pool.claimFee(round, _operator(0));
         assertEq(rewardToken.balanceOf(_operator(0)), FEE / 4, "paid");
+    }
+
+    function test_claimFee__shareOfOneUnit__paid() public {
+        uint64 round = _roundWithFee(4);
+        pool.claimFee(round, _operator(0));
+        assertEq(rewardToken.balanceOf(_operator(0)), 1, "one unit");
+    }
+
+    function test_claimFee__noFee__movesNoToken() public {
+        uint64 round = _roundWithFee(0);
+        vm.recordLogs();
+        pool.claimFee(round, _operator(0));
+        assertEq(vm.getRecordedLogs().length, 1, "FeeClaimed, and no transfer of nothing");
+    }
+
+    function test_claimFee__reentered__refused() public {
+        CallbackToken token = _withCallbackToken();
+        (uint64 round,) = _wholeRound("1");
+        _toStalled(round);
+        token.hook(_operator(0), address(pool), abi.encodeCall(IRewardPool.claimFee, (round, _operator(1))));
+        pool.claimFee(round, _operator(0));
+        assertTrue(!token.reentered(), "no way back in");
+    }
+
+    function test_fund__reentered__refused() public {
+        CallbackToken token = _withCallbackToken();
+        (uint64 round,) = _wholeRound("1");
+        _toStalled(round);
+        token.hook(address(pool), address(pool), abi.encodeCall(IRewardPool.claimFee, (round, _operator(1))));
+        token.mint(address(this), 1);
+        token.approve(address(pool), 1);
+        pool.fund(1);
+        assertTrue(!token.reentered(), "no way back in");
+    }
+
+    /* STEPS */
+
+    /// A round that offers this fee to its validators, finalised and past its deadline.
+    function _roundWithFee(uint128 fee) internal returns (uint64 round) {
+        Parameters memory p = _parameters();
+        p.validatorFee = fee;
+        vm.prank(owner);
+        dao.setParameters(p);
+        _wholeRound("1");
+        (round,) = _wholeRound("2");
+        _toStalled(round);
+    }
+
+    /// The fixture once more, with a reward token that calls back.
+    function _withCallbackToken() internal returns (CallbackToken token) {
+        token = new CallbackToken();
+        _found(address(stakeToken), address(token));
+        token.mint(address(this), FUNDING);
+        token.approve(address(pool), FUNDING);
+        pool.fund(FUNDING);
+        rounds.open();
     }
 }

@@ -4,7 +4,7 @@ pragma solidity ^0.8.29;
 import { Parameters, Phase, Validator } from "../src/Types.sol";
 import { IValidatorSet } from "../src/interfaces/IValidatorSet.sol";
 import { Fixture } from "./utils/Fixture.sol";
-import { CallbackToken, FeeToken } from "./utils/Tokens.sol";
+import { CallbackToken, FeeToken, Puppet } from "./utils/Tokens.sol";
 
 contract ValidatorSetTest is Fixture {
     address internal newcomer = address(0x4EC0);
@@ -227,7 +227,7 @@ contract ValidatorSetTest is Fixture {
         validators.withdraw();
     }
 
-    function test_withdraw__countedByUnsettledRound__onlyAfterItSettles() public {
+    function test_withdraw__countedByUnsettledRound__anExitDelayAfterItsEnd() public {
         uint64 round = _begin();
         vm.prank(_operator(0));
         validators.requestExit();
@@ -237,6 +237,13 @@ contract ValidatorSetTest is Fixture {
         validators.withdraw();
 
         _abandon(round);
+        uint256 until = uint256(rounds.roundInfo(round).attestDeadline) + 7 days;
+        vm.warp(until - 1);
+        vm.expectRevert(abi.encodeWithSelector(IValidatorSet.ExitDelay.selector, until));
+        vm.prank(_operator(0));
+        validators.withdraw();
+
+        vm.warp(until);
         vm.prank(_operator(0));
         validators.withdraw();
         assertEq(stakeToken.balanceOf(_operator(0)), STAKE, "paid");
@@ -313,27 +320,142 @@ contract ValidatorSetTest is Fixture {
         assertEq(stakeToken.balanceOf(_operator(0)), 60 ether, "the rest");
     }
 
+    function test_slash__withdrawnOperator__takesNothing() public {
+        vm.startPrank(_operator(0));
+        validators.requestExit();
+        _skip(7 days);
+        validators.withdraw();
+        vm.stopPrank();
+        assertEq(validators.stakeOf(_operator(0)), 0, "no stake left");
+        vm.prank(address(rounds));
+        assertEq(validators.slash(_operator(0), STAKE, reporter, 5000), 0, "nothing to take");
+        assertEq(stakeToken.balanceOf(address(validators)), 3 * STAKE, "the others' stake is untouched");
+    }
+
+    function test_slash__shareOfNothing__movesNoToken() public {
+        vm.prank(address(rounds));
+        vm.recordLogs();
+        validators.slash(_operator(0), 1 ether, reporter, 0);
+        assertEq(vm.getRecordedLogs().length, 2, "slashed and changed, and no transfer of nothing");
+    }
+
+    function test_slash__shareOfOneUnit__paid() public {
+        vm.prank(address(rounds));
+        validators.slash(_operator(0), 2, reporter, 5000);
+        assertEq(stakeToken.balanceOf(reporter), 1, "one unit");
+    }
+
+    /* REENTRANCY */
+
     function test_slash__reporterReenters__refused() public {
-        CallbackToken token = new CallbackToken();
-        _deploy(address(token), address(rewardToken));
-        token.mint(newcomer, 100 ether);
+        (CallbackToken token, Puppet puppet) = _puppetJoined();
+        puppet.act(address(validators), abi.encodeCall(IValidatorSet.requestExit, ()));
+        _skip(7 days);
+        _hook(token, address(puppet), puppet, abi.encodeCall(IValidatorSet.withdraw, ()));
+        vm.prank(address(rounds));
+        validators.slash(address(puppet), 50 ether, address(puppet), 5000);
+
+        assertTrue(!token.reentered(), "no way back in");
+        assertEq(validators.stakeOf(address(puppet)), 50 ether, "books whole");
+    }
+
+    function test_withdraw__joiningAgainInside__refused() public {
+        (CallbackToken token, Puppet puppet) = _puppetJoined();
+        puppet.act(address(validators), abi.encodeCall(IValidatorSet.requestExit, ()));
+        _skip(7 days);
+        bytes memory consent = _consent(_signerKey(50), address(puppet));
+        bytes memory join = abi.encodeCall(IValidatorSet.join, (50 ether, vm.addr(_signerKey(50)), HPKE, consent));
+        _hook(token, address(puppet), puppet, join);
+        puppet.act(address(validators), abi.encodeCall(IValidatorSet.withdraw, ()));
+
+        assertTrue(!token.reentered(), "no way back in");
+        assertEq(token.balanceOf(address(puppet)), 1100 ether, "paid once");
+    }
+
+    /// Somebody else's deposit inside one's own would be counted as one's own.
+    function test_topUpAndJoin__anothersTopUpInside__refusedAndOwnCounted() public {
+        (CallbackToken token, Puppet puppet) = _puppetJoined();
+        _hook(token, address(validators), puppet, abi.encodeCall(IValidatorSet.topUp, (1 ether)));
+        token.mint(newcomer, 300 ether);
         vm.prank(owner);
         dao.admit(newcomer, true);
         vm.startPrank(newcomer);
-        token.approve(address(validators), 100 ether);
-        validators.join(100 ether, newcomer, HPKE, "");
-        validators.requestExit();
-        _skip(7 days);
-        vm.stopPrank();
-        token.hook(newcomer, address(validators), abi.encodeCall(IValidatorSet.withdraw, ()));
-        vm.prank(address(rounds));
-        validators.slash(newcomer, 50 ether, newcomer, 5000);
+        token.approve(address(validators), 300 ether);
+        validators.join(200 ether, newcomer, HPKE, "");
+        _hook(token, address(validators), puppet, abi.encodeCall(IValidatorSet.topUp, (1 ether)));
+        validators.topUp(100 ether);
 
         assertTrue(!token.reentered(), "no way back in");
-        assertEq(validators.stakeOf(newcomer), 50 ether, "books whole");
+        assertEq(validators.stakeOf(newcomer), 300 ether, "one's own");
+        assertEq(validators.stakeOf(address(puppet)), 100 ether, "and no more");
+    }
+
+    /* THE LAST ROUND */
+
+    function test_withdraw__joinedAfterTheUnsettledRoundClosed__notHeldByIt() public {
+        uint64 round = _begin();
+        _joinSelf(100 ether);
+        vm.startPrank(newcomer);
+        validators.requestExit();
+        _skip(7 days);
+        validators.withdraw();
+        assertTrue(rounds.phase(round) != Phase.Finalised && validators.stakeOf(newcomer) == 0, "out");
+    }
+
+    function test_withdraw__secondTime__notHeldByRoundsOfTheFirst() public {
+        (uint64 first,) = _wholeRound("1");
+        vm.startPrank(_operator(0));
+        validators.requestExit();
+        _skip(8 days);
+        validators.withdraw();
+        stakeToken.approve(address(validators), STAKE);
+        validators.join(STAKE, _operator(0), HPKE, "");
+        validators.requestExit();
+        vm.stopPrank();
+        assertEq(validators.weightAt(_operator(0), first + 1), 0, "counts for no round");
+        _begin();
+        _skip(7 days);
+        vm.prank(_operator(0));
+        validators.withdraw();
+        assertEq(stakeToken.balanceOf(_operator(0)), STAKE, "out again");
+    }
+
+    function test_withdraw__neverCounted__notHeldByTheFirstRound() public {
+        for (uint256 i = 0; i < 2; i++) {
+            vm.startPrank(_operator(0));
+            if (i == 1) {
+                stakeToken.approve(address(validators), STAKE);
+                validators.join(STAKE, _operator(0), HPKE, "");
+            }
+            validators.requestExit();
+            vm.stopPrank();
+            if (i == 1) _begin();
+            _skip(7 days);
+            vm.prank(_operator(0));
+            validators.withdraw();
+        }
+        assertTrue(rounds.phase(1) == Phase.Stalled, "round 1 is under way");
     }
 
     /* STEPS */
+
+    /// A set whose stake token calls back, and an operator in it that does what it is told.
+    function _puppetJoined() internal returns (CallbackToken token, Puppet puppet) {
+        (token, puppet) = (new CallbackToken(), new Puppet());
+        _deploy(address(token), address(rewardToken));
+        token.mint(address(puppet), 1100 ether);
+        vm.prank(owner);
+        dao.admit(address(puppet), true);
+        bytes memory consent = _consent(_signerKey(40), address(puppet));
+        address signer = vm.addr(_signerKey(40));
+        puppet.act(address(token), abi.encodeCall(token.approve, (address(validators), type(uint256).max)));
+        puppet.act(address(validators), abi.encodeCall(IValidatorSet.join, (100 ether, signer, HPKE, consent)));
+    }
+
+    /// When tokens reach `receiver`, the puppet calls the set.
+    function _hook(CallbackToken token, address receiver, Puppet puppet, bytes memory data) internal {
+        token.hook(receiver, address(puppet), abi.encodeCall(Puppet.act, (address(validators), data)));
+    }
 
     function _joinSelf(uint256 amount) internal {
         vm.prank(newcomer);

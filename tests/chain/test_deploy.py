@@ -65,6 +65,31 @@ def test_domain_separator__of_the_deployed_contract__is_the_same(play: Play) -> 
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
+def test_matches__values_of_immutables__are_not_looked_at_but_must_agree(name: str) -> None:
+    artifact = load(name)
+    code = bytearray(artifact.deployed_bytecode)
+    for number, places in enumerate(artifact.immutables):
+        for place in places:
+            assert code[place - 1] == 0x7F, "a PUSH32 of the value"
+            code[place : place + 32] = number.to_bytes(32, "big")
+    assert artifact.matches(bytes(code))
+    for places in artifact.immutables:
+        if len(places) > 1:
+            twofold = bytearray(code)
+            twofold[places[0]] ^= 0x01
+            assert not artifact.matches(bytes(twofold)), "one immutable with two values"
+
+
+def test_deploy__endpoint_shows_other_code__says_so(chain: DevChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, w3 = sender_of(chain), connect(chain.url)
+    token = deploy_token(w3, sender, "Token", "TOK")
+    genuine = w3.eth.get_code
+    monkeypatch.setattr(w3.eth, "get_code", lambda *asked: bytes(genuine(*asked))[:-1] + b"\xfe")
+    with pytest.raises(NotOurContracts, match="is not DataDAO of this version"):
+        deploy(w3, sender, sender.address, PARAMETERS, token, token)
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
 def test_matches__one_byte_changed__is_another_contract(name: str) -> None:
     artifact = load(name)
     code = artifact.deployed_bytecode

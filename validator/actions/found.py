@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import tomllib
 from dataclasses import asdict, fields, replace
@@ -14,14 +15,14 @@ from web3 import Web3
 from validator.actions.connect import View, Wallet, open_chain, open_journal, open_sender, view_of, wallet_of
 from validator.actions.home import account, epoch_name, password
 from validator.actions.steward import StewardError, Substance
-from validator.chain.artifacts import load
+from validator.chain.artifacts import CONTRACTS, load
 from validator.chain.contracts.token import Token
 from validator.chain.deploy import deploy, deploy_token
 from validator.chain.errors import Reverted, RpcFault
 from validator.chain.follower import Finality
 from validator.chain.rpc import understood
 from validator.chain.signer import create_keystore, read_keystore
-from validator.chain.types import Parameters
+from validator.chain.types import Deployment, Parameters
 from validator.content import open_store
 from validator.influence import InfluenceError, Records
 from validator.influence.models import read_tensors
@@ -51,10 +52,14 @@ DEFAULT_PARAMETERS = Parameters(
 """Daily rounds: what `validator dao init` takes for every parameter that its file does not set."""
 
 RECORD_KEY = "keys/records.json"
+DEPLOYMENT = "deployment.json"
+"""What `validator dao init` has deployed: chain id, addresses, first block, and the code hashes that it checked."""
 
 
 def found(settings: Settings, parameters: Parameters, tokens: tuple[str, str] | None, finality: Finality) -> Wallet:
     """Deploy the five contracts from this home's account, which becomes the owner, and return its wallet.
+
+    The code on the chain is checked against this version's; the addresses are kept in the home's `deployment.json`.
 
     `tokens`: addresses of stake and reward token; None deploys development tokens that anyone can mint. Raises
     StewardError for a home that has founded a DAO before, and for tokens that are none.
@@ -69,8 +74,16 @@ def found(settings: Settings, parameters: Parameters, tokens: tuple[str, str] | 
     sender = open_sender(settings, w3, signer, open_journal(settings))
     stake, reward = tokens or (deploy_token(w3, sender, "Stake", "STK"), deploy_token(w3, sender, "Reward", "RWD"))
     deployment = deploy(w3, sender, signer.address, parameters, stake, reward)
+    _save(settings, deployment)
     view: View = view_of(w3, deployment, store, finality)
     return wallet_of(view, signer, sender)
+
+
+def _save(settings: Settings, deployment: Deployment) -> None:
+    """Write the addresses, and the hash of each contract's code, before anything else can go wrong."""
+    hashes = {name: "0x" + load(name).code_hash.hex() for name in CONTRACTS}
+    text = json.dumps({**asdict(deployment), "code_hashes": hashes}, indent=2)
+    settings.path(DEPLOYMENT).write_text(text + "\n", "utf-8")
 
 
 def read_parameters(path: Path | None, base: Parameters = DEFAULT_PARAMETERS) -> Parameters:

@@ -8,34 +8,50 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from eth_utils.crypto import keccak
+
 from validator.chain.errors import NotOurContracts
 
 # The five of a DAO, in the order of deployment.
 CONTRACTS = ("DataDAO", "ScoringRounds", "ContributionRegistry", "ValidatorSet", "RewardPool")
 DEV_TOKEN = "DevToken"  # noqa: S105 - a contract's name
 
-# PUSH1 .. PUSH32 carry 1 .. 32 bytes of data after the opcode.
-_PUSH1, _PUSH32 = 0x60, 0x7F
+_WORD = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One contract: its ABI, creation code and deployed code (immutables zeroed, as the compiler prints it)."""
+    """One contract: its ABI, creation code and deployed code (immutables zeroed, as the compiler prints it).
+
+    ``immutables``: for each immutable the byte offsets into the deployed code of the 32-byte words that hold its value.
+    """
 
     name: str
     abi: tuple[dict[str, Any], ...]
     bytecode: bytes
     deployed_bytecode: bytes
+    immutables: tuple[tuple[int, ...], ...]
+
+    @property
+    def code_hash(self) -> bytes:
+        """Keccak-256 of the deployed code, immutables zeroed: the same for every deployment of this version."""
+        return bytes(keccak(self.deployed_bytecode))
 
     def matches(self, code: bytes) -> bool:
-        """Whether ``code`` is this contract's, whatever its immutables: they are 32-byte pushes of zero in the
-        artifact.
+        """Whether ``code`` is this contract's, whatever the values of its immutables, if each has one value only.
 
-        The values of the immutables are not checked here but through their getters, by `deploy.load_deployment`.
+        The values are not checked here but through their getters, by `deploy.load_deployment`: those getters are part
+        of the code that is checked here.
         """
         if len(code) != len(self.deployed_bytecode):
             return False
-        return _mask(code, self.deployed_bytecode) == self.deployed_bytecode
+        zeroed = bytearray(code)
+        for places in self.immutables:
+            if len({code[place : place + _WORD] for place in places}) != 1:
+                return False
+            for place in places:
+                zeroed[place : place + _WORD] = bytes(_WORD)
+        return bytes(keccak(bytes(zeroed))) == self.code_hash
 
 
 @cache
@@ -44,7 +60,7 @@ def load(name: str) -> Artifact:
     resource = files("validator.chain").joinpath("artifacts", f"{name}.json")
     if not resource.is_file():
         raise NotOurContracts(
-            f"the artifact of contract {name} is missing: reinstall, or run ./scripts/build-contracts"
+            f"the artifact of contract {name} is missing: reinstall, or run ./scripts/contracts build"
         )
     raw = json.loads(resource.read_text("utf-8"))
     return Artifact(
@@ -52,18 +68,5 @@ def load(name: str) -> Artifact:
         abi=tuple(raw["abi"]),
         bytecode=bytes.fromhex(raw["bytecode"].removeprefix("0x")),
         deployed_bytecode=bytes.fromhex(raw["deployedBytecode"].removeprefix("0x")),
+        immutables=tuple(tuple(places) for places in raw["immutables"]),
     )
-
-
-def _mask(code: bytes, reference: bytes) -> bytes:
-    """``code`` with zeros wherever ``reference`` pushes 32 zero bytes."""
-    masked = bytearray(code)
-    position = 0
-    while position < len(reference):
-        opcode = reference[position]
-        width = opcode - _PUSH1 + 1 if _PUSH1 <= opcode <= _PUSH32 else 0
-        operand = slice(position + 1, position + 1 + width)
-        if opcode == _PUSH32 and not any(reference[operand]):
-            masked[operand] = bytes(len(reference[operand]))
-        position += 1 + width
-    return bytes(masked)

@@ -11,7 +11,7 @@ from eth_utils.address import is_address, to_checksum_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.types import Nonce
+from web3.types import BlockIdentifier, Nonce
 from web3.utils.address import get_create_address
 
 from validator.chain.abi import argument
@@ -33,7 +33,7 @@ def deploy(
 
     ``owner`` gets the DAO. Nothing else may send with that key meanwhile. Raises Reverted (parameters that DataDAO
     refuses), SendError if a contract ended up elsewhere than foreseen (start again: the contracts already there are
-    useless and harmless), and what ``send`` raises.
+    useless and harmless), NotOurContracts if the code on the chain is not what was sent, and what ``send`` raises.
     """
     nonce = sender.next_nonce()
     dao, rounds, registry, validators, pool = (
@@ -47,12 +47,15 @@ def deploy(
         "ValidatorSet": (dao, rounds, stake_token),
         "RewardPool": (rounds, reward_token),
     }
-    first_block = 0
+    first_block = last_block = 0
     for name, expected in zip(CONTRACTS, (dao, rounds, registry, validators, pool), strict=True):
         receipt = sender.send(_creation(w3, name, *arguments[name]), f"deploy/{nonce}/{name}")
         if receipt.contract_address != expected:
             raise SendError(f"{name} was deployed to {receipt.contract_address}, not {expected}: deploy all five again")
-        first_block = first_block or receipt.block
+        first_block, last_block = first_block or receipt.block, receipt.block
+    # What the network runs, not what was sent to it: an endpoint or a chain that alters code is found out here.
+    for name, address in zip(CONTRACTS, (dao, rounds, registry, validators, pool), strict=True):
+        _verify_code(w3, name, address, last_block)
     return Deployment(
         chain_id=sender.chain_id,
         dao=dao,
@@ -109,8 +112,10 @@ def load_deployment(w3: Web3, rounds_address: str, *, verify_code: bool = True) 
             raise NotOurContracts(f"{pointer} is {found}, but {entry} belongs to {wanted}: not one deployment")
     with understood("its chain id"):
         chain_id = int(w3.eth.chain_id)
-    if rounds.domain_separator() != domain_separator(chain_id, entry):
-        raise NotOurContracts(f"ScoringRounds at {entry} signs in another EIP-712 domain than this version")
+    for verifier in (rounds, registry_contract, set_contract):
+        if verifier.domain_separator() != domain_separator(chain_id, verifier.address):
+            where = f"{verifier.NAME} at {verifier.address}"
+            raise NotOurContracts(f"{where} signs in another EIP-712 domain than this version")
     return Deployment(
         chain_id=chain_id,
         dao=dao,
@@ -137,9 +142,9 @@ def _creation(w3: Web3, name: str, *arguments: object) -> Call:
     return Call(None, bytes(HexBytes(data)))
 
 
-def _verify_code(w3: Web3, name: str, address: str) -> None:
+def _verify_code(w3: Web3, name: str, address: str, block: BlockIdentifier = "latest") -> None:
     with understood(f"the code of {address}"):
-        code = bytes(w3.eth.get_code(to_checksum_address(address)))
+        code = bytes(w3.eth.get_code(to_checksum_address(address), block))
     if not code:
         raise NotOurContracts(f"there is no contract at {address}, where {name} should be: check address and network")
     if not load(name).matches(code):

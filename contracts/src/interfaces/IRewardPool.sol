@@ -41,9 +41,9 @@ interface IRewardPool {
     function fund(uint256 amount) external;
 
     /// @notice Publishes the earnings as of a round and owes its fee. Only the rounds.
-    /// @param earnedTotal Sum of all leaves.
+    /// @param earnedTotal_ Sum of all leaves.
     /// @param fee Units offered to all validators of the round together.
-    function finalise(bytes32 earningsRoot, uint128 earnedTotal, uint64 round, uint128 fee) external;
+    function finalise(bytes32 earningsRoot_, uint128 earnedTotal_, uint64 round, uint128 fee) external;
 
     /// @notice Pays `account` what it has earned and not been paid, whoever calls.
     /// @param cumulative Lifetime earnings of the account in the current tree.

@@ -69,7 +69,8 @@ interface IValidatorSet {
     /// @notice Asks to leave: weight is zero from the open round on, stake stays slashable until it is withdrawn.
     function requestExit() external;
 
-    /// @notice Takes the stake, after the exit delay and once every closed round that counts the caller is settled.
+    /// @notice Takes the stake: when the exit delay has passed since the request, and also since the attest deadline of the
+    /// last round that counts the caller, which must be settled.
     function withdraw() external;
 
     /// @notice Takes stake, as much as there is. Only the rounds.

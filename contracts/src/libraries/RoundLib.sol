@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.29;
 
-import { Phase } from "../Types.sol";
+import { Attestation, Parameters, Phase } from "../Types.sol";
+import { IScoringRounds } from "../interfaces/IScoringRounds.sol";
+import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 /// @notice A round as it is stored, packed by what is read together. `status` is never Stalled; Reporting and Committing
 /// move on by the clock too, and then the word is not rewritten.
@@ -42,27 +44,41 @@ struct Round {
     bytes32 evidence;
 }
 
-/// @notice What a validator did in one attempt of one round, and what it was when it first did something. `answer` is a
-/// word that each step overwrites, which is what keeps a round cheap: the hash of the reported bitmap, then the commit,
-/// then the digest of the attestation.
-struct Ballot {
-    address signer;
-    uint88 weight;
-    /// The marks below.
-    uint8 marks;
-    // ---
-    bytes32 answer;
-}
-
-uint8 constant REPORTED = 1;
-uint8 constant COMMITTED = 2;
-uint8 constant ATTESTED = 4;
-uint8 constant CHARGED = 8;
-uint8 constant EQUIVOCATED = 16;
-
 /// @title RoundLib
-/// @notice The clock of a round, and its quorum.
+/// @notice The clock of a round, its quorum, and what an attestation of it must say.
 library RoundLib {
+    using SafeCast for uint256;
+
+    /// @notice Begins an attempt, whose deadlines count from now.
+    function start(Round storage round, uint32 attempt, Parameters memory p) internal {
+        uint256 reportDeadline = block.timestamp + p.reportSeconds;
+        uint256 commitDeadline = reportDeadline + p.commitSeconds;
+
+        round.status = Phase.Reporting;
+        round.attempt = attempt;
+        round.reportDeadline = reportDeadline.toUint40();
+        round.commitDeadline = commitDeadline.toUint40();
+        round.attestDeadline = (commitDeadline + p.attestSeconds).toUint40();
+    }
+
+    /// @notice Reverts unless the attestation is of this attempt, under the round's manifest and seed, and pays no more
+    /// than the round offers. Amounts are checked here and not by the pool alone: a quorum that the pool refuses could be
+    /// neither finalised nor retried.
+    function requireConsistent(Round storage round, Attestation calldata a) internal view {
+        require(a.attempt == round.attempt, IScoringRounds.WrongAttempt(a.round, a.attempt, round.attempt));
+        require(a.manifest == round.manifest, IScoringRounds.WrongManifest(a.manifest, round.manifest));
+        require(a.seed == round.seed, IScoringRounds.WrongSeed(a.seed, round.seed));
+        require(a.roundTotal <= round.pool, IScoringRounds.PoolExceeded(a.roundTotal, round.pool));
+        uint256 earned = uint256(round.earnedBefore) + a.roundTotal;
+        require(a.earnedTotal == earned, IScoringRounds.WrongEarnedTotal(a.earnedTotal, earned));
+    }
+
+    /// @notice Whether nothing of the round can change any more, fees and faults apart.
+    function isSettled(Round storage round) internal view returns (bool) {
+        Phase status = round.status;
+        return status == Phase.Finalised || status == Phase.Abandoned;
+    }
+
     /// @notice The phase of a round now.
     ///
     ///   seed draw or retry        reportDeadline        commitDeadline        attestDeadline

@@ -1,30 +1,45 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.29;
 
-import { Attestation, Contribution, Phase, RoundInfo, ScoreLeaf, Validator } from "../../src/Types.sol";
+import { Attestation, Contribution, Parameters, Phase, RoundInfo, ScoreLeaf, Validator } from "../../src/Types.sol";
 import { LeafLib } from "../../src/libraries/LeafLib.sol";
 import { Fixture } from "../utils/Fixture.sol";
 import { Trees } from "../utils/Trees.sol";
 
 /// @notice Everything that anybody may do to the contracts, each act guarded by the conditions under which it must work:
-/// a revert is a finding. Validators answer one of two ways, so that rounds finalise, split, stall and are abandoned.
+/// a revert is a finding. Where an act is tried although it must not work, its success is the finding. Validators answer
+/// one of two ways, so that rounds finalise, split, stall and are abandoned. The handler keeps its own tally of
+/// everything, from what it did and not from what the contracts say.
 contract Handler is Fixture {
     uint256 internal constant OPERATORS = 6;
+
+    /* THE TALLY */
 
     uint256 internal _contents;
     uint256 internal _aliceEarned;
     uint256 internal _bobEarned;
-    uint256 public stakedIn;
-    uint256 public stakedOut;
-    uint256 public finalisations;
-    mapping(uint64 round => bytes32) public finalDigest;
-    mapping(uint64 round => mapping(uint32 attempt => mapping(uint256 operator => uint256 answer))) internal _answers;
-    mapping(uint64 round => mapping(uint32 attempt => mapping(uint256 operator => bool))) internal _proven;
+    uint256 internal _fundedIn = FUNDING;
+    uint256 internal _feesOut;
+    uint256 internal _stakedIn = VALIDATORS * STAKE;
+    uint256 internal _stakedOut;
+    /// How often what came about, so that a test can tell that the acts get somewhere.
+    mapping(bytes32 what => uint256) public times;
+    mapping(uint64 round => bytes32) internal _final;
+    mapping(bytes32 digest => uint256) internal _weightFor;
+    mapping(uint64 round => mapping(uint32 attempt => bool)) internal _blamed;
+    mapping(uint64 round => mapping(uint32 attempt => mapping(uint256 answer => Attestation))) internal _answers;
+    mapping(uint64 round => mapping(uint32 attempt => mapping(uint256 operator => Deeds))) internal _deeds;
+    mapping(uint64 round => mapping(uint256 operator => uint256)) internal _feePaid;
+    mapping(uint64 round => uint256) internal _feesOf;
+    mapping(uint256 operator => uint64) internal _lastRound;
     mapping(uint64 id => bool) internal _recorded;
 
-    function setUp() public override {
-        super.setUp();
-        stakedIn = VALIDATORS * STAKE;
+    /// What a validator did in one attempt. `answer` is 0 until it commits.
+    struct Deeds {
+        uint256 answer;
+        bool revealed;
+        bool charged;
+        bool proven;
     }
 
     /* CLOCK */
@@ -34,31 +49,83 @@ contract Handler is Fixture {
         _mine(1);
     }
 
-    /* CONTRIBUTORS */
+    /* OWNER */
 
-    function submit(uint256 who) external {
-        (, uint64 fullAt,) = rounds.submissionTerms();
-        if (registry.count() + 1 >= fullAt) return;
-        _submit(who % 2 == 0 ? alice : bob, string(abi.encode(_contents++)));
+    /// Anything that is allowed, for the rounds to come.
+    function setParameters(uint256 seed) external {
+        Parameters memory p = _parameters();
+        p.openSeconds = uint32(seed % 2 hours);
+        p.attestSeconds = uint32(1 + (seed >> 16) % 1 hours);
+        p.maxContributions = uint32(1 + (seed >> 32) % 6);
+        p.maxAttempts = uint32(1 + (seed >> 40) % 3);
+        p.exitSeconds = uint32(1 days + (seed >> 48) % 9 days);
+        p.slashBps = uint16((seed >> 80) % 10_001);
+        p.reporterBps = uint16((seed >> 96) % 10_000);
+        p.deposit = uint128((seed >> 112) % 0.02 ether);
+        p.roundBudget = uint128((seed >> 128) % 3000 ether);
+        p.validatorFee = uint128((seed >> 144) % 100 ether);
+        p.maxWeight = uint128(50 ether + (seed >> 160) % 1000 ether);
+        p.unrevealedFee = uint128((seed >> 176) % 200 ether);
+        vm.prank(owner);
+        dao.setParameters(p);
     }
 
-    function claim(uint256 who) external {
+    function pauseOrUnpause() external {
+        bool paused = dao.paused();
+        vm.prank(owner);
+        if (paused) dao.unpause();
+        else dao.pause();
+    }
+
+    function fund(uint256 amount) external {
+        amount = bound(amount, 1, 5000 ether);
+        rewardToken.mint(address(this), amount);
+        rewardToken.approve(address(pool), amount);
+        pool.fund(amount);
+        _fundedIn += amount;
+    }
+
+    /* CONTRIBUTORS */
+
+    function submit(uint256 who) public {
+        (, uint64 fullAt, uint128 deposit) = rounds.submissionTerms();
+        bool taken = registry.count() + 1 < fullAt && !dao.paused();
+        address account = who % 2 == 0 ? alice : bob;
+        bytes32 digest = keccak256(abi.encode(_contents++));
+        vm.deal(account, 1 ether);
+        vm.prank(account);
+        try registry.submit{ value: deposit }(digest, 0, 1024, 1) {
+            assertTrue(taken, "taken although full or paused");
+        } catch {
+            assertTrue(!taken, "refused although there was room");
+            times["full or paused"]++;
+        }
+    }
+
+    function claim(uint256 who) public {
         address account = who % 2 == 0 ? alice : bob;
         uint256 cumulative = who % 2 == 0 ? _aliceEarned : _bobEarned;
-        if (cumulative == pool.claimed(account)) return;
-        bytes32[] memory leaves = _tree(_aliceEarned, _bobEarned);
-        pool.claim(account, cumulative, Trees.proof(leaves, LeafLib.earnings(account, cumulative)));
+        bool owed = cumulative != pool.claimed(account);
+        bytes32[] memory proof;
+        if (owed || cumulative != 0) {
+            proof = Trees.proof(_tree(_aliceEarned, _bobEarned), LeafLib.earnings(account, cumulative));
+        }
+        try pool.claim(account, cumulative, proof) {
+            assertTrue(owed, "paid twice");
+            times["claimed"]++;
+        } catch {
+            assertTrue(!owed, "not paid");
+        }
     }
 
     function reclaim(uint256 seed) external {
-        uint64 last = rounds.currentRound();
-        uint64 round = uint64(bound(seed, 1, last));
+        uint64 round = uint64(bound(seed, 1, rounds.currentRound()));
         RoundInfo memory info = rounds.roundInfo(round);
         if (info.phase != Phase.Abandoned) return;
         rounds.reclaimDeposit(round, uint64(bound(seed, info.firstId, info.endId - 1)));
     }
 
-    function withdrawCredit(uint256 who) external {
+    function withdrawCredit(uint256 who) public {
         address account = who % 3 == 0 ? alice : who % 3 == 1 ? bob : owner;
         if (registry.credits(account) != 0) registry.withdrawCredit(payable(account));
     }
@@ -73,16 +140,22 @@ contract Handler is Fixture {
 
     /* ROUNDS */
 
-    function close() external {
+    function close() public {
         uint64 round = rounds.currentRound();
         RoundInfo memory info = rounds.roundInfo(round);
-        if (round > 1 && !_settled(round - 1)) return;
-        if (registry.count() < info.firstId || validators.totalWeight() == 0) return;
-        if (vm.getBlockTimestamp() < info.openedAt + 1 hours) return;
-        rounds.close();
+        (, uint64 fullAt,) = rounds.submissionTerms();
+        bool due = vm.getBlockTimestamp() >= info.openedAt + rounds.parametersOf(round).openSeconds
+            || registry.count() + 1 >= fullAt;
+        bool ready = due && (round == 1 || _settled(round - 1)) && registry.count() >= info.firstId
+            && validators.totalWeight() != 0;
+        try rounds.close() {
+            assertTrue(ready, "closed too early");
+        } catch {
+            assertTrue(!ready, "not closed");
+        }
     }
 
-    function drawSeed() external {
+    function drawSeed() public {
         uint64 round = rounds.currentRound() - 1;
         if (
             round != 0 && rounds.phase(round) == Phase.Closed && vm.getBlockNumber() > rounds.roundInfo(round).seedBlock
@@ -91,81 +164,114 @@ contract Handler is Fixture {
         }
     }
 
-    function report(uint256 who) external {
+    function report(uint256 who) public {
         (uint64 round, uint32 attempt, uint256 i) = _acting(who, Phase.Reporting);
         if (round == 0 || validators.weightAt(_operator(i), round) == 0) return;
         (bool reported,,) = rounds.ballot(round, attempt, _operator(i));
         if (!reported) _report(round, i);
     }
 
-    function commit(uint256 who, uint256 answer) external {
+    function commit(uint256 who, uint256 answer) public {
         (uint64 round, uint32 attempt, uint256 i) = _acting(who, Phase.Committing);
         if (round == 0 || validators.weightAt(_operator(i), round) == 0) return;
-        (, bytes32 commitHash,) = rounds.ballot(round, attempt, _operator(i));
-        if (commitHash != 0) return;
+        Deeds storage deeds = _deeds[round][attempt][i];
+        if (deeds.answer != 0) return;
         // Three quarters answer alike.
-        answer = answer % 4 == 0 ? 2 : 1;
-        _answers[round][attempt][i] = answer;
-        _commit(_answer(round, answer), i);
+        deeds.answer = answer % 4 == 0 ? 2 : 1;
+        Attestation memory a = _answer(round, deeds.answer);
+        _answers[round][attempt][deeds.answer] = a;
+        _commit(a, i);
     }
 
-    function attest(uint256 who) external {
-        (uint64 round, uint32 attempt, uint256 i) = _acting(who, Phase.Attesting);
+    /// After the round is final too, until the deadline.
+    function attest(uint256 who) public {
+        uint64 round = rounds.currentRound() - 1;
         if (round == 0) return;
         RoundInfo memory info = rounds.roundInfo(round);
-        (, bytes32 commitHash,) = rounds.ballot(round, attempt, _operator(i));
-        if (commitHash == 0 || vm.getBlockTimestamp() > info.attestDeadline) return;
-        _attest(_answer(round, _answers[round][attempt][i]), i);
+        uint256 i = who % OPERATORS;
+        Deeds storage deeds = _deeds[round][info.attempt][i];
+        bool open = info.phase == Phase.Attesting || info.phase == Phase.Finalised;
+        if (!open || deeds.answer == 0 || deeds.revealed || vm.getBlockTimestamp() > info.attestDeadline) return;
+        Attestation memory a = _answers[round][info.attempt][deeds.answer];
+        uint256 weight = validators.weightAt(_operator(i), round);
+        _attest(a, i);
+        deeds.revealed = true;
+        _weightFor[rounds.attestationDigest(a)] += weight;
     }
 
-    function finalise(uint256 answer) external {
+    /// In any phase of the unsettled round, whether or not there is a quorum.
+    function finalise(uint256 answer) public {
         uint64 round = rounds.currentRound() - 1;
-        if (round == 0 || rounds.phase(round) != Phase.Attesting) return;
-        answer = answer % 2 + 1;
-        Attestation memory a = _answer(round, answer);
-        uint256 weight = rounds.weightOn(rounds.attestationDigest(a));
-        if (weight * 3 <= rounds.roundInfo(round).totalWeight * 2) return;
-        rounds.finalise(a);
-
-        require(finalDigest[round] == 0, "final twice");
-        finalDigest[round] = rounds.attestationDigest(a);
-        finalisations++;
-        _aliceEarned += a.roundTotal / 2;
-        _bobEarned += a.roundTotal - a.roundTotal / 2;
+        if (round == 0) return;
+        RoundInfo memory info = rounds.roundInfo(round);
+        Attestation memory a = _answers[round][info.attempt][answer % 2 + 1];
+        bytes32 digest = rounds.attestationDigest(a);
+        bool quorum = a.round != 0 && !_settled(round) && _weightFor[digest] * 3 > info.totalWeight * 2;
+        try rounds.finalise(a) {
+            assertTrue(quorum, "final without a quorum");
+            times["final"]++;
+            assertEq(_final[round], bytes32(0), "final twice");
+            _final[round] = digest;
+            _aliceEarned += a.roundTotal / 2;
+            _bobEarned += a.roundTotal - a.roundTotal / 2;
+        } catch {
+            assertTrue(!quorum, "not final in spite of a quorum");
+            times["not final"]++;
+        }
     }
 
     /// One act of every kind that a round can take now, by all validators: what random acts alone would take ages to do.
     function playRound(uint256 seed) external {
-        this.submit(seed);
+        submit(seed);
         _skip(bound(seed, 1, 1 hours));
         _mine(3);
-        this.close();
+        close();
         _mine(3);
-        this.drawSeed();
+        drawSeed();
         for (uint256 i = 0; i < OPERATORS; i++) {
-            this.report(i);
+            report(i);
         }
         for (uint256 i = 0; i < OPERATORS; i++) {
-            this.commit(i, seed >> (8 * i));
+            if (seed >> (90 + i) & 7 != 0) commit(i, seed >> (8 * i));
         }
         for (uint256 i = 0; i < OPERATORS; i++) {
-            if (seed >> (100 + i) & 3 != 0) this.attest(i);
+            if (seed >> (100 + i) & 3 != 0) attest(i);
         }
-        this.finalise(seed);
+        finalise(seed);
     }
 
     function retry() external {
         uint64 round = rounds.currentRound() - 1;
-        if (round != 0 && rounds.phase(round) == Phase.Stalled) rounds.retry(round);
+        if (round == 0) return;
+        RoundInfo memory info = rounds.roundInfo(round);
+        _blamed[round][info.attempt] = _isBlamed(info);
+        try rounds.retry(round) {
+            assertTrue(info.phase == Phase.Stalled, "retried although it had not stalled");
+            times["retried"]++;
+        } catch {
+            assertTrue(info.phase != Phase.Stalled, "not retried");
+        }
     }
 
-    function claimFee(uint256 seed, uint256 who) external {
+    function claimFee(uint256 seed, uint256 who) public {
         uint64 round = uint64(bound(seed, 1, rounds.currentRound()));
         RoundInfo memory info = rounds.roundInfo(round);
+        uint256 i = who % OPERATORS;
         if (info.phase != Phase.Finalised || vm.getBlockTimestamp() <= info.attestDeadline) return;
-        address operator = _operator(who % OPERATORS);
-        (, uint256 weight,,) = rounds.feeTerms(round, operator);
-        if (weight != 0 && !pool.feeClaimed(round, operator)) pool.claimFee(round, operator);
+        Deeds storage deeds = _deeds[round][info.attempt][i];
+        bool agrees =
+            deeds.revealed && rounds.attestationDigest(_answers[round][info.attempt][deeds.answer]) == _final[round];
+        uint256 before = rewardToken.balanceOf(_operator(i));
+        try pool.claimFee(round, _operator(i)) {
+            assertTrue(agrees, "fee for nothing");
+            times["fee"]++;
+            uint256 paid = rewardToken.balanceOf(_operator(i)) - before;
+            _feesOut += paid;
+            _feesOf[round] += paid;
+            assertEq(_feePaid[round][i]++, 0, "fee paid twice");
+        } catch {
+            assertTrue(!agrees || _feePaid[round][i] != 0, "fee not paid");
+        }
     }
 
     /* VALIDATORS */
@@ -174,161 +280,111 @@ contract Handler is Fixture {
         uint256 i = VALIDATORS + who % (OPERATORS - VALIDATORS);
         if (validators.operatorOf(vm.addr(_signerKey(i))) != address(0)) return;
         _join(i, STAKE);
-        stakedIn += STAKE;
+        _stakedIn += STAKE;
     }
 
     function topUp(uint256 who, uint256 amount) external {
         address operator = _operator(who % OPERATORS);
-        Validator memory v = validators.validators(operator);
-        if (v.signer == address(0) || v.exitAt != 0) return;
+        if (!_stays(operator)) return;
         amount = bound(amount, 1, 2000 ether);
         stakeToken.mint(operator, amount);
         vm.startPrank(operator);
         stakeToken.approve(address(validators), amount);
         validators.topUp(amount);
         vm.stopPrank();
-        stakedIn += amount;
+        _stakedIn += amount;
     }
 
-    function requestExit(uint256 who) external {
-        address operator = _operator(who % OPERATORS);
-        Validator memory v = validators.validators(operator);
+    function updateWeight(uint256 who) external {
+        if (_stays(_operator(who % OPERATORS))) validators.updateWeight(_operator(who % OPERATORS));
+    }
+
+    function requestExit(uint256 who) public {
+        uint256 i = who % OPERATORS;
         // Seldom, or nobody is left to score.
-        if (v.signer == address(0) || v.exitAt != 0 || who % 7 != 0) return;
-        vm.prank(operator);
+        if (!_stays(_operator(i)) || who % 7 != 0) return;
+        uint64 closed = rounds.currentRound() - 1;
+        _lastRound[i] = closed != 0 && validators.weightAt(_operator(i), closed) != 0 ? closed : 0;
+        vm.prank(_operator(i));
         validators.requestExit();
     }
 
-    function withdraw(uint256 who) external {
-        address operator = _operator(who % OPERATORS);
-        Validator memory v = validators.validators(operator);
+    function withdraw(uint256 who) public {
+        uint256 i = who % OPERATORS;
+        Validator memory v = validators.validators(_operator(i));
         if (v.exitAt == 0) return;
-        if (vm.getBlockTimestamp() < v.exitAt) vm.warp(v.exitAt);
-        uint64 round = rounds.currentRound() - 1;
-        if (round != 0 && !_settled(round) && validators.weightAt(operator, round) != 0) return;
-        vm.prank(operator);
-        validators.withdraw();
-        stakedOut += v.stake;
+        bool free = vm.getBlockTimestamp() >= v.exitAt;
+        if (_lastRound[i] != 0) {
+            uint256 until =
+                rounds.roundInfo(_lastRound[i]).attestDeadline + rounds.parametersOf(_lastRound[i]).exitSeconds;
+            free = free && _settled(_lastRound[i]) && vm.getBlockTimestamp() >= until;
+        }
+        vm.prank(_operator(i));
+        try validators.withdraw() {
+            assertTrue(free, "out before its last round was beyond dispute");
+            times["withdrawn"]++;
+            _stakedOut += v.stake;
+        } catch {
+            assertTrue(!free, "held for ever");
+            times["held"]++;
+        }
     }
+
+    /* FAULTS */
 
     function proveEquivocation(uint256 who) external {
         uint256 i = who % OPERATORS;
         uint64 round = rounds.currentRound() - 1;
         if (round == 0 || rounds.roundInfo(round).attempt == 0 || who % 5 != 0) return;
         if (validators.signerOf(_operator(i)) == address(0)) return;
-        Attestation memory a = _answer(round, 1);
-        Attestation memory b = _answer(round, 2);
-        if (_proven[round][a.attempt][i]) return;
-        _proven[round][a.attempt][i] = true;
-        rounds.proveEquivocation(_operator(i), a, _sign(a, i), b, _sign(b, i));
-        stakedOut += stakeToken.balanceOf(address(this));
-        stakeToken.transfer(address(0xDEAD), stakeToken.balanceOf(address(this)));
+        Attestation memory a = _attestation(round);
+        Attestation memory b = _attestation(round);
+        b.evidence = keccak256("other");
+        (bytes memory signatureA, bytes memory signatureB) = (_sign(a, i), _sign(b, i));
+        Deeds storage deeds = _deeds[round][a.attempt][i];
+        try rounds.proveEquivocation(_operator(i), a, signatureA, b, signatureB) {
+            assertTrue(!deeds.proven, "punished twice");
+            times["proven"]++;
+            deeds.proven = true;
+            _takeReward();
+        } catch {
+            assertTrue(deeds.proven, "not punished");
+        }
     }
 
-    /* CHECKS */
-
-    /// Every reward token is available, earned and unclaimed, or owed as a fee.
-    function checkRewards() external view {
-        uint256 unclaimed = pool.earnedTotal() - pool.claimedTotal();
-        uint256 owed = pool.available() + unclaimed + pool.feesOwed();
-        assertEq(rewardToken.balanceOf(address(pool)), owed, "balance is what is owed");
-        assertEq(pool.claimedTotal(), pool.claimed(alice) + pool.claimed(bob), "claims add up");
-        assertEq(pool.earnedTotal(), _aliceEarned + _bobEarned, "earnings add up");
-        assertLe(pool.claimed(alice), _aliceEarned, "alice is not overpaid");
-        assertLe(pool.claimed(bob), _bobEarned, "bob is not overpaid");
-    }
-
-    /// Every stake token is somebody's stake, burned, or went out again; weights add up.
-    function checkStake() external view {
-        uint256 stake;
-        uint256 weight;
-        uint64 current = rounds.currentRound();
-        for (uint256 i = 0; i < OPERATORS; i++) {
-            stake += validators.stakeOf(_operator(i));
-            weight += validators.weightAt(_operator(i), current);
+    function chargeUnrevealed(uint256 seed, uint256 who) external {
+        uint64 round = uint64(bound(seed, 1, rounds.currentRound()));
+        RoundInfo memory info = rounds.roundInfo(round);
+        if (info.attempt == 0) return;
+        uint32 attempt = uint32(1 + who % info.attempt);
+        uint256 i = seed % OPERATORS;
+        Deeds storage deeds = _deeds[round][attempt][i];
+        bool owes = deeds.answer != 0 && !deeds.revealed && !deeds.charged;
+        bool blamed = attempt == info.attempt ? _isBlamed(info) : _blamed[round][attempt];
+        try rounds.chargeUnrevealed(round, attempt, _operator(i)) {
+            assertTrue(owes && blamed, "charged for nothing");
+            times["charged"]++;
+            deeds.charged = true;
+            _takeReward();
+        } catch {
+            assertTrue(!owes || !blamed, "not charged");
         }
-        assertEq(stakeToken.balanceOf(address(validators)), stake + validators.burned(), "balance is the stake");
-        assertEq(stakedIn - stakedOut, stake + validators.burned(), "nothing came from nowhere");
-        assertEq(validators.totalWeight(), weight, "weights add up");
-    }
-
-    /// Every wei is a deposit or a credit.
-    function checkDeposits() external view {
-        uint256 held = registry.credits(alice) + registry.credits(bob) + registry.credits(owner);
-        for (uint64 id = 1; id <= registry.count(); id++) {
-            held += registry.contribution(id).deposit;
-        }
-        assertEq(address(registry).balance, held, "balance is what is held");
-    }
-
-    /// One round is open, at most the one before it is unsettled, ranges join up, tallies are within bounds.
-    function checkRounds() external view {
-        uint64 current = rounds.currentRound();
-        uint64 nextId = 1;
-        for (uint64 round = 1; round < current; round++) {
-            RoundInfo memory info = rounds.roundInfo(round);
-            assertTrue(round + 1 == current || _settled(round), "one unsettled round at most");
-            assertEq(info.firstId, nextId, "ranges join up");
-            if (info.phase != Phase.Abandoned) nextId = info.endId;
-            assertLe(info.attestedWeight, info.committedWeight, "attested");
-            assertLe(info.committedWeight, info.totalWeight, "committed");
-            assertLe(info.reportedWeight, info.totalWeight, "reported");
-            assertEq(info.digest, finalDigest[round], "final once");
-        }
-        assertTrue(rounds.phase(current) == Phase.Open, "a round is open");
-        assertEq(rounds.roundInfo(current).firstId, nextId, "and joins up");
-    }
-
-    /// From any state, everybody gets everything out, by acts that anybody may do.
-    function drain() external {
-        uint64 round = rounds.currentRound() - 1;
-        if (round != 0 && !_settled(round)) {
-            while (rounds.phase(round) == Phase.Closed) {
-                _mine(3);
-                rounds.drawSeed(round);
-            }
-            _toStalled(round);
-            if (rounds.phase(round) == Phase.Attesting) this.finalise(0);
-            if (!_settled(round) && rounds.phase(round) == Phase.Attesting) this.finalise(1);
-            if (!_settled(round)) _abandon(round);
-        }
-        for (uint256 i = 0; i < OPERATORS; i++) {
-            _leave(_operator(i));
-        }
-        assertEq(stakeToken.balanceOf(address(validators)), validators.burned(), "all stake is out");
-
-        _skip(8 days);
-        for (uint64 r = 1; r <= rounds.currentRound(); r++) {
-            RoundInfo memory info = rounds.roundInfo(r);
-            uint64 end = r == rounds.currentRound() ? registry.count() + 1 : info.endId;
-            for (uint64 id = info.firstId; id < end; id++) {
-                rounds.reclaimDeposit(r, id);
-            }
-            if (info.phase != Phase.Finalised) continue;
-            for (uint256 i = 0; i < OPERATORS; i++) {
-                this.claimFee(r, i);
-            }
-        }
-        for (uint256 i = 0; i < 3; i++) {
-            this.withdrawCredit(i);
-        }
-        assertEq(address(registry).balance, 0, "all deposits are out");
-        this.claim(0);
-        this.claim(1);
-        assertEq(pool.feesOwed(), 0, "all fees are paid or released");
-        assertEq(rewardToken.balanceOf(address(pool)), pool.available(), "all rewards are out");
     }
 
     /* STEPS */
 
-    function _leave(address operator) internal {
+    function _takeReward() internal {
+        _stakedOut += stakeToken.balanceOf(address(this));
+        stakeToken.transfer(address(0xDEAD), stakeToken.balanceOf(address(this)));
+    }
+
+    function _isBlamed(RoundInfo memory info) internal view returns (bool) {
+        return vm.getBlockTimestamp() > info.attestDeadline && info.committedWeight * 3 > info.totalWeight * 2;
+    }
+
+    function _stays(address operator) internal view returns (bool) {
         Validator memory v = validators.validators(operator);
-        if (v.signer == address(0)) return;
-        vm.startPrank(operator);
-        if (v.exitAt == 0) validators.requestExit();
-        _skip(7 days);
-        validators.withdraw();
-        vm.stopPrank();
+        return v.signer != address(0) && v.exitAt == 0;
     }
 
     function _acting(uint256 who, Phase phase) internal view returns (uint64, uint32, uint256) {
@@ -351,6 +407,8 @@ contract Handler is Fixture {
         uint256 half = a.roundTotal / 2;
         a.earningsRoot = Trees.root(_tree(_aliceEarned + half, _bobEarned + a.roundTotal - half));
         a.scoresRoot = _hash(_leaf(info.firstId));
+        // Where the round offers nothing, the answers differ still.
+        a.count = uint32(answer);
     }
 
     /// The tree of scores has one leaf: the first contribution, malformed if its id is even.

@@ -121,6 +121,18 @@ contract BallotsTest is Fixture {
         rounds.commit(round, SALT, "");
     }
 
+    function test_ballot__stepByStep__keepsWhatWasDone() public {
+        uint64 round = _begin();
+        Attestation memory a = _attestation(round);
+        _reportAll(round);
+        _commitAll(a);
+        (bool reported, bytes32 commitHash, bytes32 digest) = rounds.ballot(round, 1, _operator(0));
+        assertTrue(reported && commitHash == _commitHash(a, 0) && digest == 0, "committed");
+        _attest(a, 0);
+        (reported, commitHash, digest) = rounds.ballot(round, 1, _operator(0));
+        assertTrue(reported && commitHash == 0 && digest == rounds.attestationDigest(a), "revealed");
+    }
+
     function test_commit__withoutReport__counted() public {
         uint64 round = _begin();
         Attestation memory a = _attestation(round);
@@ -181,6 +193,21 @@ contract BallotsTest is Fixture {
         _commit(a, 0);
         bytes memory signature = _sign(a, 0);
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.WrongPhase.selector, round, Phase.Committing));
+        rounds.attest(a, SALT, _operator(0), signature);
+    }
+
+    function test_attest__lastSecondOfTheCommits__refused() public {
+        uint64 round = _begin();
+        Attestation memory a = _attestation(round);
+        _reportAll(round);
+        for (uint256 i = 0; i < 3; i++) {
+            _commit(a, i);
+        }
+        vm.warp(rounds.roundInfo(round).commitDeadline);
+        bytes memory signature = _sign(a, 0);
+        vm.expectRevert(abi.encodeWithSelector(IScoringRounds.WrongPhase.selector, round, Phase.Committing));
+        rounds.attest(a, SALT, _operator(0), signature);
+        _skip(1);
         rounds.attest(a, SALT, _operator(0), signature);
     }
 

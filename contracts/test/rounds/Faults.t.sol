@@ -119,6 +119,35 @@ contract FaultsTest is Fixture {
         assertEq(validators.stakeOf(_operator(0)), STAKE / 4, "half of the half");
     }
 
+    function test_proveEquivocation__beforeReportingOrCommitting__stillProvenOnce() public {
+        _prove(a, b);
+        _reportAll(round);
+        bytes memory refusal = abi.encodeWithSelector(IScoringRounds.AlreadyProven.selector, round, 1, _operator(0));
+        _refused(a, b, refusal);
+        _commitAll(a);
+        _refused(a, b, refusal);
+        _attestAll(a);
+        _refused(a, b, refusal);
+    }
+
+    function test_proveEquivocation__joinedAgainWithAnotherKey__theOldKeyStillCounts() public {
+        _reportAll(round);
+        _commitAll(a);
+        _attestAll(a);
+        rounds.finalise(a);
+        vm.startPrank(_operator(0));
+        validators.requestExit();
+        _skip(8 days);
+        validators.withdraw();
+        stakeToken.approve(address(validators), STAKE);
+        validators.join(STAKE, _operator(0), keccak256("hpke"), "");
+        vm.stopPrank();
+
+        b.attempt = a.attempt;
+        _prove(a, b);
+        assertEq(validators.stakeOf(_operator(0)), STAKE / 2, "the new stake answers for the old vote");
+    }
+
     /* UNREVEALED */
 
     function test_chargeUnrevealed__finalisedRound__charged() public {
@@ -128,6 +157,7 @@ contract FaultsTest is Fixture {
             _attest(a, i);
         }
         rounds.finalise(a);
+        vm.warp(rounds.roundInfo(round).attestDeadline);
         _chargeRefused(1, 3);
         _toStalled(round);
         vm.expectEmit(address(rounds));
@@ -138,6 +168,18 @@ contract FaultsTest is Fixture {
         assertEq(validators.stakeOf(_operator(3)), STAKE - 1 ether, "stake");
         assertEq(stakeToken.balanceOf(reporter), 0.2 ether, "the caller's share");
         _chargeRefused(1, 3);
+        _chargeRefused(1, 0);
+    }
+
+    function test_chargeUnrevealed__charged__ballotKeepsWhatWasDone() public {
+        _reportAll(round);
+        _prove(a, b);
+        _commitAll(a);
+        _toStalled(round);
+        rounds.chargeUnrevealed(round, 1, _operator(0));
+        (bool reported, bytes32 commitHash,) = rounds.ballot(round, 1, _operator(0));
+        assertTrue(reported && commitHash != 0, "reported and committed");
+        _refused(a, b, abi.encodeWithSelector(IScoringRounds.AlreadyProven.selector, round, 1, _operator(0)));
         _chargeRefused(1, 0);
     }
 

@@ -95,6 +95,23 @@ contract ScoresTest is Fixture {
         rounds.recordScore(round, foreign, new bytes32[](0));
     }
 
+    function test_verifyScore__leafOfAnEarlierIdInTheTree__false() public {
+        _wholeRound("1");
+        _submit(alice, "2");
+        uint64 round = _close();
+        _draw(round);
+        Attestation memory a = _attestation(round);
+        ScoreLeaf memory earlier = _scoreLeaf(1, 0);
+        a.scoresRoot = _hash(earlier);
+        _reportAll(round);
+        _commitAll(a);
+        _attestAll(a);
+        rounds.finalise(a);
+        assertTrue(!rounds.verifyScore(round, earlier, new bytes32[](0)), "id 1 is of round 1");
+        ScoreLeaf memory later = _scoreLeaf(4, 0);
+        assertTrue(!rounds.verifyScore(round, later, new bytes32[](0)), "id 4 is of round 3");
+    }
+
     function test_scoreOf__notRecorded__refused() public {
         vm.expectRevert(abi.encodeWithSelector(IScoringRounds.NotRecorded.selector, 1));
         rounds.scoreOf(1);
@@ -143,6 +160,11 @@ contract ScoresTest is Fixture {
         _wholeRound("1");
         uint64 id = _submit(alice, "b");
         _reclaimRefused(9, id);
+        _reclaimRefused(2, 1);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            vm.prank(_operator(i));
+            validators.requestExit();
+        }
         _reclaimRefused(2, 1);
     }
 

@@ -32,6 +32,8 @@ abstract contract Fixture is Test {
     DevToken internal stakeToken;
     DevToken internal rewardToken;
 
+    /// How many validators there are: the operators 0 up to here.
+    uint256 internal panel = VALIDATORS;
     address internal owner = address(0xD40);
     address internal alice = address(0xA11CE);
     address internal bob = address(0xB0B);
@@ -42,7 +44,19 @@ abstract contract Fixture is Test {
         vm.roll(1000);
         stakeToken = new DevToken("Stake", "STK");
         rewardToken = new DevToken("Reward", "RWD");
-        _deploy(address(stakeToken), address(rewardToken));
+        _found(address(stakeToken), address(rewardToken));
+
+        rewardToken.mint(address(this), FUNDING);
+        rewardToken.approve(address(pool), FUNDING);
+        pool.fund(FUNDING);
+        vm.deal(alice, 100 ether);
+        vm.deal(bob, 100 ether);
+        rounds.open();
+    }
+
+    /// Deployed, published, and the validators joined.
+    function _found(address stake, address reward) internal {
+        _deploy(stake, reward);
 
         vm.startPrank(owner);
         dao.publishManifest(MANIFEST);
@@ -51,13 +65,6 @@ abstract contract Fixture is Test {
         for (uint256 i = 0; i < VALIDATORS; i++) {
             _join(i, STAKE);
         }
-
-        rewardToken.mint(address(this), FUNDING);
-        rewardToken.approve(address(pool), FUNDING);
-        pool.fund(FUNDING);
-        vm.deal(alice, 100 ether);
-        vm.deal(bob, 100 ether);
-        rounds.open();
     }
 
     function _deploy(address stake, address reward) internal {
@@ -192,18 +199,24 @@ abstract contract Fixture is Test {
     }
 
     function _report(uint64 round, uint256 i) internal {
-        RoundInfo memory info = rounds.roundInfo(round);
-        uint256 bits = info.endId - info.firstId;
-        bytes memory bitmap = new bytes((bits + 7) / 8);
-        for (uint256 bit = 0; bit < bits; bit++) {
-            bitmap[bit / 8] |= bytes1(uint8(2 ** (bit % 8)));
-        }
+        bytes memory bitmap = _bitmap(round);
         vm.prank(_operator(i));
         rounds.reportAvailability(round, bitmap);
     }
 
+    /// All contributions of a round.
+    function _bitmap(uint64 round) internal view returns (bytes memory bitmap) {
+        RoundInfo memory info = rounds.roundInfo(round);
+        uint256 bits = info.endId - info.firstId;
+        bitmap = new bytes((bits + 7) / 8);
+        for (uint256 i = 0; i < bitmap.length; i++) {
+            bitmap[i] = 0xff;
+        }
+        if (bits % 8 != 0) bitmap[bitmap.length - 1] = bytes1(uint8(2 ** (bits % 8) - 1));
+    }
+
     function _reportAll(uint64 round) internal {
-        for (uint256 i = 0; i < VALIDATORS; i++) {
+        for (uint256 i = 0; i < panel; i++) {
             _report(round, i);
         }
     }
@@ -220,7 +233,7 @@ abstract contract Fixture is Test {
     }
 
     function _commitAll(Attestation memory a) internal {
-        for (uint256 i = 0; i < VALIDATORS; i++) {
+        for (uint256 i = 0; i < panel; i++) {
             _commit(a, i);
         }
     }
@@ -234,7 +247,7 @@ abstract contract Fixture is Test {
     }
 
     function _attestAll(Attestation memory a) internal {
-        for (uint256 i = 0; i < VALIDATORS; i++) {
+        for (uint256 i = 0; i < panel; i++) {
             _attest(a, i);
         }
     }

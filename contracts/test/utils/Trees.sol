@@ -28,6 +28,16 @@ library Trees {
         }
     }
 
+    /// A tree of 2**depth leaves around one: only the path is needed.
+    function around(bytes32 leaf, uint256 depth) internal pure returns (bytes32 root_, bytes32[] memory path) {
+        path = new bytes32[](depth);
+        root_ = leaf;
+        for (uint256 i = 0; i < depth; i++) {
+            path[i] = keccak256(abi.encode("sibling", i));
+            root_ = Hashes.commutativeKeccak256(root_, path[i]);
+        }
+    }
+
     function _nodes(bytes32[] memory leaves) private pure returns (bytes32[] memory nodes) {
         uint256 count = leaves.length;
         bytes32[] memory sorted = _sorted(leaves);

@@ -13,6 +13,10 @@ class ContributionRegistry(Contract):
 
     NAME = "ContributionRegistry"
 
+    def domain_separator(self, block: BlockId = "latest") -> bytes:
+        """The EIP-712 domain separator of submissions: 32 bytes."""
+        return cast("bytes", self._read("domainSeparator", block=block))
+
     def dao(self, block: BlockId = "latest") -> str:
         """Address of DataDAO."""
         return cast("str", self._read("dao", block=block))
