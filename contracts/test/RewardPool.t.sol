@@ -8,6 +8,7 @@ import { LeafLib } from "../src/libraries/LeafLib.sol";
 import { Fixture } from "./utils/Fixture.sol";
 import { CallbackToken, FeeToken } from "./utils/Tokens.sol";
 import { Trees } from "./utils/Trees.sol";
+import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 contract RewardPoolTest is Fixture {
     function test_constructor__zeroAddress__refused() public {
@@ -32,6 +33,16 @@ contract RewardPoolTest is Fixture {
     function test_fund__zero__refused() public {
         vm.expectRevert(IRewardPool.ZeroAmount.selector);
         pool.fund(0);
+    }
+
+    function test_fund__beyond120Bits__refusedAndBooksWhole() public {
+        uint256 most = uint256(type(uint120).max) - FUNDING;
+        rewardToken.mint(address(this), most + 1);
+        rewardToken.approve(address(pool), most + 1);
+        vm.expectPartialRevert(SafeCast.SafeCastOverflowedUintDowncast.selector);
+        pool.fund(most + 1);
+        pool.fund(most);
+        assertEq(pool.funded(), type(uint120).max, "to the last unit");
     }
 
     function test_fund__tokenWithFee__refusedAndBooksWhole() public {

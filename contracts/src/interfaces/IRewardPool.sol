@@ -38,6 +38,7 @@ interface IRewardPool {
     error UnsupportedToken(uint256 asked, uint256 received);
 
     /// @notice Puts reward tokens in, approved to this contract by the caller. They never come out but as rewards.
+    /// @param amount Reward-token units; all that is ever funded together stays below 2**120.
     function fund(uint256 amount) external;
 
     /// @notice Publishes the earnings as of a round and owes its fee. Only the rounds.
