@@ -44,25 +44,35 @@ def split(n: int, work: int, run: Callable[[int, int], None]) -> None:
 
 
 def _in_team(team: Callable[..., None], ranges: list[tuple[int, int]], run: Callable[[int, int], None]) -> None:
-    """However many threads the runtime grants, they take the ranges until none is left."""
-    left, errors, caller = deque(ranges), deque[BaseException](), threading.get_ident()
+    """However many threads the runtime grants, they take the ranges until none is left.
+
+    An exception cannot cross the runtime. ctypes drops one that a signal handler raises where `body` begins or ends; no
+    range may be missing without one being raised here, for what it did not write is memory that nobody wrote.
+    """
+    left, done, errors = deque(ranges), deque[int](), deque[BaseException]()
+    caller = threading.get_ident()
+
+    def take() -> tuple[int, int] | None:
+        try:
+            return left.popleft()
+        except IndexError:
+            return None
 
     def body(_: object) -> None:
-        if threading.get_ident() != caller:
-            torch.set_flush_denormal(False)  # a thread keeps what its maker had when it began; exact() flushes never
-        while True:
-            try:
-                start, stop = left.popleft()
-            except IndexError:
-                return
-            try:
-                run(start, stop)
-            except BaseException as error:  # noqa: BLE001 - an exception cannot cross the runtime; raised below
-                errors.append(error)
+        try:
+            if threading.get_ident() != caller:
+                torch.set_flush_denormal(False)  # a thread keeps what its maker had when it began
+            while each := take():
+                run(*each)
+                done.append(each[0])
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
 
     team(_BODY(body), None, len(ranges), 0)
     if errors:
         raise errors[0]
+    if len(done) < len(ranges):
+        raise KeyboardInterrupt
 
 
 @functools.cache
