@@ -43,6 +43,7 @@ class GaussNewton:
         self._inputs = problem.anchor.inputs
         self._network = network
         self._probabilities = torch.softmax(self._logits(self._weights), -1)
+        self._share = problem.training().share(problem.anchor.targets).unsqueeze(-1) / len(problem.anchor)
 
     def product(self, directions: Tensor) -> Tensor:
         """`G v` for each row v."""
@@ -52,7 +53,7 @@ class GaussNewton:
         (pushed,) = vmap(push)(unflatten(directions, self._weights))
         weighted = self._probabilities * pushed
         centred = weighted - self._probabilities * weighted.sum(-1, keepdim=True)
-        (found,) = vmap(pull)(centred / len(self._inputs))
+        (found,) = vmap(pull)(centred * self._share)
         return flatten(found)
 
     def trace(self, stream: Stream, draws: int) -> Tensor:
@@ -70,8 +71,8 @@ class GaussNewton:
         return dots(vector, self.product(vector)).squeeze()
 
     def rank_bound(self, classes: int) -> int:
-        """The matrix has at most this rank: parameters, or anchor records times (classes - 1)."""
-        return min(sum(w.numel() for w in self._weights.values()), len(self._inputs) * (classes - 1))
+        """The matrix has at most this rank: parameters, or the anchor's targets times (classes - 1)."""
+        return min(sum(w.numel() for w in self._weights.values()), int((self._share > 0).sum()) * (classes - 1))
 
     def damping(self, relative: float, stream: Stream) -> Tensor:
         """`relative` times the mean eigenvalue within the rank bound: a rule that sees the anchor only, and follows

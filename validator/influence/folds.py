@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from validator.influence.problem import Network, Problem, Weights
+from validator.influence.problem import Network, Problem, Weights, spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,5 +51,5 @@ def objective_gradient(problem: Problem, network: Network, weights: Weights, fol
     return network.gradient(
         weights,
         queries.inputs[folds.positions],
-        lambda logits: measure.slope(logits, targets) * folds.share.unsqueeze(-1),
+        lambda logits: measure.slope(logits, targets) * spread(folds.share, logits),
     )

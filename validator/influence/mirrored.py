@@ -98,10 +98,11 @@ def _slope(problem: Problem, network: Network, flat: Tensor, folds: Folds) -> Te
 
 
 def _divergence_slope(problem: Problem, network: Network, flat: Tensor, outputs: Tensor) -> Tensor:
-    """Gradient of the anchor's mean KL divergence from `outputs` (n, classes) at each network."""
+    """Gradient of the anchor's mean KL divergence from `outputs` (n, ..., classes) at each network."""
     anchor, weights = problem.anchor, unflatten(flat, network.weights())
+    share = problem.training().share(anchor.targets).unsqueeze(-1) / len(anchor)
     return flatten(
         network.gradient(
-            weights, anchor.inputs.unsqueeze(0), lambda logits: (torch.softmax(logits, -1) - outputs) / len(anchor)
+            weights, anchor.inputs.unsqueeze(0), lambda logits: (torch.softmax(logits, -1) - outputs) * share
         )
     )

@@ -21,7 +21,7 @@ from validator.exact.digest import digest
 from validator.influence.divergence import apart
 from validator.influence.errors import InfluenceError
 from validator.influence.groups import members
-from validator.influence.problem import Problem, Weights, cross_entropy
+from validator.influence.problem import Problem, Weights
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
@@ -69,7 +69,8 @@ class Probes:
         """
         few = records.select(torch.tensor(rows))
         logits = self.problem.network.batched_logits(self.weights, few.inputs.unsqueeze(0))
-        losses = cross_entropy(logits.to(torch.float64), few.targets.expand(logits.shape[0], -1))
+        targets = few.targets.expand(logits.shape[0], *few.targets.shape)
+        losses = self.problem.training().value(logits.to(torch.float64), targets)
         sums: list[Tensor | None] = [None] * len(self.sizes)
         for column, term in zip(self.columns.tolist(), losses * self.coefficients.unsqueeze(1), strict=True):
             total = sums[column]

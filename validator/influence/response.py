@@ -29,7 +29,7 @@ from validator.exact.random import Stream
 from validator.influence.divergence import apart
 from validator.influence.errors import InfluenceError
 from validator.influence.groups import members
-from validator.influence.problem import Problem, Weights, cross_entropy_slope
+from validator.influence.problem import Problem, Weights, spread
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, limited, write_header
@@ -145,7 +145,7 @@ class _Runs:
 
     def __init__(self, problem: Problem, settings: ResponseSettings, seed: bytes) -> None:
         self._problem, self._settings, self._seed = problem, settings, seed
-        self._network = problem.network
+        self._network, self._loss = problem.network, problem.training()
         self._orders: dict[str, Tensor] = {}
         self._batch = min(settings.batch, len(problem.anchor))
         self._steps = math.ceil(settings.epochs * len(problem.anchor) / self._batch)
@@ -162,7 +162,7 @@ class _Runs:
         velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
         for step in range(self._steps):
             inputs = anchor.inputs[order[step]].expand(len(parts), self._batch, *anchor.inputs.shape[1:])
-            targets = anchor.targets[order[step]].expand(len(parts), -1)
+            targets = anchor.targets[order[step]].expand(len(parts), self._batch, *anchor.targets.shape[1:])
             if records is not None and chosen is not None:
                 inputs = torch.cat([inputs, records.inputs[chosen[:, step]]], 1)
                 targets = torch.cat([targets, records.targets[chosen[:, step]]], 1)
@@ -171,7 +171,7 @@ class _Runs:
 
     def _descend(self, weights: Weights, velocity: Weights, inputs: Tensor, targets: Tensor, scale: Tensor) -> None:
         gradient = self._network.gradient(
-            weights, inputs, lambda logits: cross_entropy_slope(logits, targets) * scale.unsqueeze(-1)
+            weights, inputs, lambda logits: self._loss.slope(logits, targets) * spread(scale, logits)
         )
         for name, slope in gradient.items():
             decayed = slope + weights[name] * self._settings.weight_decay
@@ -181,7 +181,7 @@ class _Runs:
     def _objective(self, weights: Weights) -> Tensor:
         queries = self._problem.queries
         logits = self._network.batched_logits(weights, queries.inputs.unsqueeze(0))
-        return self._problem.measure().value(logits, queries.targets.expand(logits.shape[0], -1))
+        return self._problem.measure().value(logits, queries.targets.expand(logits.shape[0], *queries.targets.shape))
 
     def _rows(self, replica: int, size: int) -> Tensor:
         return self._order(f"{replica}/rows/{size}", size, self._settings.rows)

@@ -7,7 +7,6 @@ entropy) learn that the DAO holds it; the key travels sealed with the queries.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Sequence
 
 import torch
@@ -18,12 +17,13 @@ from validator.rounds.types import HASH_BYTES, Opened
 
 def record_hash(key: bytes, inputs: torch.Tensor, target: torch.Tensor) -> bytes:
     """Keyed BLAKE2b of one canonical record: dtype, shape, then little-endian values with -0.0 written as 0.0, then the
-    target.
+    target, or the targets of a sequence.
     """
     values = (inputs + 0 if inputs.dtype.is_floating_point else inputs).contiguous()
     head = f"{str(values.dtype).removeprefix('torch.')}:{','.join(map(str, values.shape))};".encode()
     body = values.numpy().astype(values.numpy().dtype.newbyteorder("<"), copy=False).tobytes()
-    return hashlib.blake2b(head + body + struct.pack("<q", int(target)), digest_size=HASH_BYTES, key=key[:64]).digest()
+    tail = target.contiguous().numpy().astype("<i8", copy=False).tobytes()
+    return hashlib.blake2b(head + body + tail, digest_size=HASH_BYTES, key=key[:64]).digest()
 
 
 def record_hashes(key: bytes, records: Records) -> list[bytes]:
