@@ -113,13 +113,16 @@ class Limits(Part):
 class Scoring(Part):
     """From a score to a payable score, in integers of 1e-9 of the objective.
 
-    `payable = max(0, raw - kappa_milli * stderr / 1000)`, zero below `floor`, at most `contribution_cap`.
+    `payable = max(0, raw - kappa_milli * stderr / 1000)`, zero below `floor`, at most `contribution_cap`. A
+    contribution is judged by what it adds to the anchor and to the last `memory_records` records paid under the same
+    weights.
     """
 
     objective: Literal["expected_error", "cross_entropy"]
     kappa_milli: Annotated[int, Field(ge=0, le=100_000)]
     floor: Count
     contribution_cap: Count
+    memory_records: Annotated[int, Field(ge=0, le=2**20)]
 
 
 class Rewards(Part):

@@ -185,7 +185,7 @@ def tighten(manifest: Path) -> None:
     text = manifest.read_text()
     for old, new in {
         "envelope_bytes = 65536": f"envelope_bytes = {limit}",
-        "replicas = 4": "replicas = 12",
+        "replicas = 8": "replicas = 12",
         "kappa_milli = 1000": "kappa_milli = 0",
     }.items():
         assert text.count(old) == 1

@@ -53,7 +53,7 @@ def test_score__crowd_of_kinds__pays_the_clean_and_nobody_else(problem: Problem,
 
 def test_score__group__equals_plain_training_written_out(problem: Problem, digits: Records) -> None:
     contribution = digits.select(torch.arange(400, 411))
-    response = fit(problem, "response", seed=1, epochs=1, replicas=1, batch=32, rows=4)
+    response = fit(problem, "response", seed=1, epochs=1, replicas=1, batch=32, rows=4, settle=0)
     assert isinstance(response, Response)
     value = response.score(contribution, groups=torch.zeros(11, dtype=torch.int64)).values
     reference = plain(problem, response, None) - plain(problem, response, contribution)
@@ -66,18 +66,18 @@ def plain(problem: Problem, response: Response, contribution: Records | None) ->
     steps = math.ceil(settings.epochs * len(anchor) / settings.batch)
 
     def order(name: str, size: int, batch: int) -> Tensor:
-        stream = Stream(response.seed, f"response/0/{name}")
+        stream = Stream(response.seed, f"response/0/{name}/{size}")
         rows = torch.cat([stream.permutation(size) for _ in range(math.ceil(steps * batch / size))])
         return rows[: steps * batch].reshape(steps, batch)
 
     extra = 0 if contribution is None else len(contribution)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
-    anchor_rows = order("anchor", len(anchor), settings.batch)
+    anchor_rows = order("reference", len(anchor), settings.batch)
     for step in range(steps):
         rows = anchor.select(anchor_rows[step])
         loss = len(anchor) * cross_entropy(model(rows.inputs), rows.targets)
         if contribution is not None:
-            own = contribution.select(order(f"rows/{extra}", extra, settings.rows)[step])
+            own = contribution.select(order("rows", extra, settings.rows)[step])
             loss = loss + extra * cross_entropy(model(own.inputs), own.targets)
         gradient = torch.autograd.grad(loss / (len(anchor) + extra), list(model.parameters()))
         with torch.no_grad():
@@ -168,8 +168,8 @@ def test_score__per_query__averages_to_the_score(problem: Problem, digits: Recor
 def test_fit__interrupted_and_resumed__same_bytes(problem: Problem) -> None:
     parts: dict[str, bytes] = {}
     whole = fit(problem, "response", seed=1, parts=parts, **SHORT)
-    assert sorted(parts) == ["replica-0", "replica-1"]
-    del parts["replica-1"]
+    assert sorted(parts) == ["baseline", "settled-0"]
+    del parts["baseline"]
     seen: list[tuple[int, int]] = []
     resumed = fit(problem, "response", seed=1, parts=parts, progress=lambda done, of: seen.append((done, of)), **SHORT)
     assert resumed.to_bytes() == whole.to_bytes()
@@ -177,8 +177,8 @@ def test_fit__interrupted_and_resumed__same_bytes(problem: Problem) -> None:
 
 
 def test_fit__stored_part_cut_short__is_refused(problem: Problem) -> None:
-    with pytest.raises(InfluenceError, match="discard it"):
-        fit(problem, "response", seed=1, parts={"replica-0": b"1234"}, **SHORT)
+    with pytest.raises(InfluenceError, match="safetensors"):
+        fit(problem, "response", seed=1, parts={"baseline": b"1234"}, **SHORT)
 
 
 def test_load_probes__round_trip__same_scores_and_digest(problem: Problem, digits: Records) -> None:

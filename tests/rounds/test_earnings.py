@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from validator.manifest import Rewards, Scoring
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
 
-SCORING = Scoring(objective="expected_error", kappa_milli=1000, floor=5, contribution_cap=1_000)
+SCORING = Scoring(objective="expected_error", kappa_milli=1000, floor=5, contribution_cap=1_000, memory_records=0)
 REWARDS = Rewards(full_pool_score=100, contributor_cap_bps=5_000)
 
 
@@ -20,7 +20,7 @@ def test_payable_score__around_noise_floor_and_cap__is_as_documented(raw: int, s
 
 
 def test_payable_score__doubt_is_not_whole__is_rounded_up():
-    scoring = Scoring(objective="expected_error", kappa_milli=500, floor=0, contribution_cap=100)
+    scoring = Scoring(objective="expected_error", kappa_milli=500, floor=0, contribution_cap=100, memory_records=0)
     assert payable_score(10, 3, scoring) == 8
 
 
@@ -50,7 +50,7 @@ def test_add_earnings__new_and_old_accounts__come_out_in_order_of_address():
 
 @given(st.integers(-(2**63), 2**63), st.integers(0, 2**40), st.integers(0, 10_000))
 def test_payable_score__more_doubt__never_pays_more(raw: int, stderr: int, kappa: int):
-    scoring = Scoring(objective="expected_error", kappa_milli=kappa, floor=0, contribution_cap=2**40)
+    scoring = Scoring(objective="expected_error", kappa_milli=kappa, floor=0, contribution_cap=2**40, memory_records=0)
     bolder = scoring.model_copy(update={"kappa_milli": kappa + 1})
     assert payable_score(raw, stderr + 1, scoring) <= payable_score(raw, stderr, scoring)
     assert payable_score(raw, stderr, bolder) <= payable_score(raw, stderr, scoring)

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import pytest
 import torch
 
-from validator.exact.random import Stream
+from tests.rounds.tiny import FILES, KEY, MANIFEST, TERMS, digest, judge, opened, records, tiny_problem
 from validator.influence import Problem, Records
-from validator.influence.models import build, initialise
-from validator.manifest import make_manifest
 from validator.rounds.carry import carry_after
 from validator.rounds.evidence import EvidenceError, outcome, parse_evidence, sealed
 from validator.rounds.redundancy import record_hash
 from validator.rounds.score import (
-    Digests,
     ProbesMismatch,
     ScoringFault,
     VersionMismatch,
@@ -22,67 +18,12 @@ from validator.rounds.score import (
     own_versions,
     score_round,
 )
-from validator.rounds.types import Carry, Opened, Status, Submission, Terms
-
-KEY = b"k" * 32
-FILE = {"digest": "00" * 32, "codec": "raw", "size": 1}
-MANIFEST = make_manifest(
-    {
-        "format": "poc-manifest/1",
-        "name": "tiny",
-        "versions": own_versions().model_dump(),
-        "model": {"family": "mlp", "config": {"inputs": 2}, "weights": FILE},
-        "sealed": {"file": FILE, "key_epoch": 1},
-        "estimator": {"name": "response", "params": {"epochs": 10, "replicas": 4}},
-        "payload": {
-            "format": "safetensors",
-            "dtype": "float32",
-            "shape": [2],
-            "minimum": "-9",
-            "maximum": "9",
-            "classes": 2,
-        },
-        "limits": {"envelope_bytes": 4096, "min_records": 1, "max_records": 64},
-        "scoring": {"objective": "expected_error", "kappa_milli": 0, "floor": 0, "contribution_cap": 10**9},
-        "rewards": {"full_pool_score": 1, "contributor_cap_bps": 10_000},
-    }
-)
-TERMS = Terms(1, "0x" + "ab" * 20, 1, 1, MANIFEST.digest(), b"b" * 32, b"s" * 32, 1_000, 1, 4)
-
-
-def records(name: str, count: int, *, wrong: bool = False) -> Records:
-    """Two classes told apart by the sign of the first input."""
-    inputs = Stream(b"test", name).normal((count, 2))
-    targets = (inputs[:, 0] > 0).to(torch.int64)
-    return Records(inputs, 1 - targets if wrong else targets)
+from validator.rounds.types import Carry, Status
 
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    model = build("mlp", {"inputs": 2, "hidden": [4], "classes": 2, "activation": "relu"})
-    initialise(model, Stream(b"test", "model"))
-    return Problem(model, records("anchor", 8), records("queries", 60))
-
-
-def submission(id_: int, contributor: str = "c") -> Submission:
-    return Submission(id_, "0x" + contributor * 40, bytes([id_]) * 32, 0, 100, 1)
-
-
-def opened(*items: Records | Status) -> list[Opened]:
-    return [
-        Opened(submission(id_), included=item not in (Status.UNAVAILABLE, Status.OVERSIZED), status=item)
-        if isinstance(item, Status)
-        else Opened(submission(id_), included=True, records=item)
-        for id_, item in enumerate(items, start=TERMS.first_id)
-    ]
-
-
-def digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def judge(problem: Problem, items: list[Opened], carry: Carry | None = None, **more: object):
-    return score_round(TERMS, MANIFEST, carry or Carry(), problem, KEY, items, Digests(digest, digest), **more)
+    return tiny_problem()
 
 
 def test_score_round__good_bad_and_refused__get_their_status_and_only_the_good_is_paid(problem: Problem):
@@ -123,7 +64,7 @@ def test_score_round__only_paid_records__are_carried_forward(problem: Problem):
     assert evidence.accepted == digest(judged.accepted).hex()
     carry = carry_after(Carry(), digest(evidence.to_bytes()), evidence, judged.accepted)
     items, second = opened(good, bad, Status.UNAVAILABLE), replace(TERMS, round=2)
-    again = score_round(second, MANIFEST, carry, problem, KEY, items, Digests(digest, digest)).evidence
+    again = score_round(second, MANIFEST, carry, problem, KEY, items, FILES).evidence
     assert [Status(line.status) for line in again.contributions][:2] == [Status.DUPLICATE, Status.BELOW_NOISE]
     assert again.earned_total == evidence.earned_total
 
@@ -150,7 +91,7 @@ def test_score_round__estimator_refuses_its_parameters__is_said_in_words(problem
     broken = MANIFEST.model_copy(update={"estimator": MANIFEST.estimator.model_copy(update={"params": {"epochs": -1}})})
     items = opened(records("good", 9), Status.UNAVAILABLE, Status.UNAVAILABLE)
     with pytest.raises(ScoringFault, match="cannot be scored under its manifest"):
-        score_round(TERMS, broken, Carry(), problem, KEY, items, Digests(digest, digest))
+        score_round(TERMS, broken, Carry(), problem, KEY, items, FILES)
 
 
 @pytest.mark.parametrize(("step", "hint"), [(1, "upgrade this node"), (-1, "this node is newer")])
@@ -215,11 +156,11 @@ def test_score_round__probes_fitted_with_another_seed_or_other_settings__are_ref
     probes = judge(problem, items).probes
     with pytest.raises(ProbesMismatch):
         other = replace(TERMS, seed=b"t" * 32)
-        score_round(other, MANIFEST, Carry(), problem, KEY, items, Digests(digest, digest), probes=probes)
+        score_round(other, MANIFEST, Carry(), problem, KEY, items, FILES, probes=probes)
     estimator = MANIFEST.estimator.model_copy(update={"params": {"epochs": 9, "replicas": 4}})
     with pytest.raises(ProbesMismatch):
         manifest = MANIFEST.model_copy(update={"estimator": estimator})
-        score_round(TERMS, manifest, Carry(), problem, KEY, items, Digests(digest, digest), probes=probes)
+        score_round(TERMS, manifest, Carry(), problem, KEY, items, FILES, probes=probes)
 
 
 def test_parse_evidence__number_beyond_its_type_on_chain__is_refused(problem: Problem):

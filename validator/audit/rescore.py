@@ -11,6 +11,7 @@ from validator.envelope import open_shared, seal_shared
 from validator.rounds.score import Digests, Progress, score_round
 from validator.rounds.types import Submission
 from validator.stages.documents import PROBES_INFO, Judgement, dao_context, file_digest, load_judgement, read_by_digest
+from validator.stages.memory import epochs_of_memory, load_memory, name_memory
 from validator.stages.open import open_all
 from validator.stages.score import terms_of
 
@@ -54,7 +55,12 @@ def rescore(
         judgement.problem,
         judgement.record_key,
         opened,
-        Digests(probes=lambda data: file_digest(_sealed(case, secrets, data)), accepted=file_digest),
+        Digests(
+            probes=lambda data: file_digest(_sealed(case, secrets, data)),
+            accepted=file_digest,
+            memory=lambda data: name_memory(secrets[case.manifest.sealed.key_epoch], data),
+        ),
+        memory=load_memory(case.store, case.manifest, case.carry, secrets, judgement.problem.anchor),
         probes=probes,
         progress=progress,
     )
@@ -73,6 +79,7 @@ def read_envelope(case: Case, submission: Submission) -> bytes:
 def _judgement(case: Case, secrets: Mapping[int, bytes]) -> Judgement:
     held = {line.id for line in case.evidence.contributions if line.included}
     needed = {case.manifest.sealed.key_epoch} | {s.key_epoch for s in case.submitted if s.id in held}
+    needed |= epochs_of_memory(case.store, case.manifest, case.carry)
     missing = sorted(needed - secrets.keys())
     if missing:
         raise AuditError(

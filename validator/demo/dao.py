@@ -49,7 +49,8 @@ name = "response"
 epochs = 10
 batch = 32
 rows = 8
-replicas = 4
+replicas = 8
+settle = 1
 learning_rate = "0.1"
 momentum = "0.9"
 weight_decay = "0.003"
@@ -72,6 +73,7 @@ objective = "expected_error"
 kappa_milli = 1000
 floor = 0
 contribution_cap = 1000000000
+memory_records = 4096
 
 [rewards]
 full_pool_score = 40000000

@@ -18,8 +18,9 @@ from validator.influence.mirrored import MirroredSettings, mirrored_probes
 from validator.influence.models import Kinds, load_tensors, read_tensors
 from validator.influence.probes import Probes
 from validator.influence.problem import Problem
-from validator.influence.response import Progress, Response, ResponseSettings, fit_response
+from validator.influence.response import Progress, Response, fit_response, load_response
 from validator.influence.settings import VERSION, Seed, Settings, make_settings, read_header, seed_bytes
+from validator.influence.training import ResponseSettings
 
 _SETTINGS: dict[str, type[Settings]] = {
     "response": ResponseSettings,
@@ -72,7 +73,7 @@ def load_probes(problem: Problem, data: bytes) -> Response | Probes:
     expected: Kinds = {"header": (torch.uint8, tuple(tensors["header"].shape))}
     if isinstance(settings, ResponseSettings):
         expected["baseline"] = (torch.float32, (settings.replicas, len(problem.queries)))
-        return Response(problem, settings, seed, per_query, load_tensors(data, expected)["baseline"])
+        return load_response(problem, settings, seed, per_query, load_tensors(data, expected)["baseline"])
     folds = _folds(problem, settings, per_query)
     count = 2 * len(folds)
     expected |= {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from validator.influence.errors import InfluenceError
 
-VERSION = 1
+VERSION = 2
 """Changes with every change of a score's bits; part of the manifest and of every probe file."""
 
 Seed = int | bytes

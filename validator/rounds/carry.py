@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from validator.rounds.evidence import Evidence, EvidenceError
-from validator.rounds.types import HASH_BYTES, Carry
+from validator.rounds.types import HASH_BYTES, Carry, Remembered
 
 
 def carry_after(before: Carry, digest: bytes, evidence: Evidence, accepted: bytes) -> Carry:
@@ -27,4 +27,14 @@ def carry_after(before: Carry, digest: bytes, evidence: Evidence, accepted: byte
         rounds=before.rounds + 1,
         earnings=dict(evidence.earnings),
         known=before.known.union(hashes),
+        memory=(*before.memory, _remembered(evidence)),
+    )
+
+
+def _remembered(evidence: Evidence) -> Remembered:
+    return Remembered(
+        manifest=bytes.fromhex(evidence.manifest),
+        digest=bytes.fromhex(evidence.memory),
+        size=evidence.memory_size,
+        count=evidence.memory_count,
     )

@@ -18,6 +18,8 @@ from validator.rounds.types import WORDS, Status
 
 FORMAT = "poc-evidence/1"
 MAX_BYTES = 64 * 2**20
+MEMORY_BYTES = 2**30
+"""A file of paid records, sealed."""
 
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-f]{40}$")]
@@ -68,7 +70,9 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole bundle.
 
     `previous`: digest of the last finalised round's bundle; `probes`: of the sealed file of the fitted estimator;
-    `accepted`: of the file of keyed hashes of the records paid in this round, `accepted_count` of 16 bytes, ascending.
+    `accepted`: of the file of keyed hashes of the records paid in this round, `accepted_count` of 16 bytes, ascending;
+    `memory`: of the sealed file of `memory_count` of these records, of `memory_size` bytes; all zero when there is
+    none.
     """
 
     format: str
@@ -86,6 +90,9 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contributions: list[Line]
     accepted: Hex32
     accepted_count: Natural
+    memory: Hex32
+    memory_count: Natural
+    memory_size: Natural
     earnings: list[tuple[Address, Natural]]
     inputs_root: Hex32
     scores_root: Hex32
@@ -191,6 +198,7 @@ def _check_ranges(evidence: Evidence) -> None:
     totals = (evidence.pool, evidence.round_total, evidence.earned_total, *(amount for _, amount in evidence.earnings))
     named = evidence.chain_id < 2**256 and evidence.round < 2**64 and evidence.attempt < 2**32
     counted = evidence.accepted_count <= sum(line.records for line in evidence.contributions if line.payable)
+    counted = counted and evidence.memory_count <= evidence.accepted_count and evidence.memory_size <= MEMORY_BYTES
     fits = max(totals) < 2**128 and all(_fits(line) for line in evidence.contributions)
     if not (named and counted and fits):
         raise EvidenceError("evidence refused: a number is larger than the contracts can hold")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,11 +14,12 @@ from validator.influence.fit import estimator_settings
 from validator.influence.probes import Probes
 from validator.influence.records import concat
 from validator.influence.response import Response
-from validator.manifest import Manifest, Versions
+from validator.manifest import Manifest, Scoring, Versions
 from validator.rounds import evidence as bundle
+from validator.rounds import memory as remembered
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
 from validator.rounds.redundancy import drop_repeats
-from validator.rounds.types import HASH_BYTES, VERSION, Carry, Opened, Status, Terms
+from validator.rounds.types import HASH_BYTES, VERSION, ZERO_DIGEST, Carry, Opened, Status, Terms
 
 Fitted = Response | Probes
 """What `fit` gives: something that scores groups of records."""
@@ -41,21 +42,25 @@ class VersionMismatch(ValidatorError):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The bundle of a round, the keyed hashes of the records it accepted (16 bytes each, ascending), and the fitted
-    estimator (safetensors) that an auditor may score with.
+    """The bundle of a round, the keyed hashes of the records it accepted (16 bytes each, ascending), these records (to
+    be sealed; empty when there is none), and the fitted estimator (to be sealed) that an auditor may score with.
     """
 
     evidence: bundle.Evidence
     accepted: bytes
+    memory: bytes
     probes: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file. Pure functions."""
+    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file, for `memory` the size
+    of the sealed file too. Pure functions.
+    """
 
     probes: Callable[[bytes], bytes]
     accepted: Callable[[bytes], bytes]
+    memory: Callable[[bytes], tuple[bytes, int]]
 
 
 def own_versions() -> Versions:
@@ -85,29 +90,51 @@ def score_round(
     opened: Sequence[Opened],
     digests: Digests,
     *,
+    memory: Records | None = None,
     probes: bytes | None = None,
     progress: Progress | None = None,
 ) -> Judged:
     """Judge every contribution of [terms.first_id, terms.end_id), given in order of id.
 
-    `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `probes`: a
-    fitted estimator to score with instead of fitting one (audit level 3). Pure: equal arguments give equal bytes on
-    every machine.
+    `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `memory`: what
+    was paid before under the same weights (see memory.py); it counts as part of the anchor. `probes`: a fitted
+    estimator to score with instead of fitting one (audit level 3). Pure: equal arguments give equal bytes on every
+    machine.
     """
     check_versions(manifest.versions)
     if [item.submission.id for item in opened] != list(range(terms.first_id, terms.end_id)):
         raise ValueError("opened contributions must be the round's ids, in order")
     distinct = drop_repeats(record_key, carry.known, problem.anchor, opened)
+    if memory is not None:
+        problem = replace(problem, anchor=concat([problem.anchor, memory]))
     try:
         fitted = _fit(terms, manifest, problem, probes, progress)
-        scores = _score_groups(fitted, [records for _, records, _ in distinct if records is not None])
+        groups = [records for _, records, _ in distinct if records is not None]
+        scores = _score_groups(fitted, groups, manifest.scoring, progress)
     except (exact.ExactError, influence.InfluenceError) as error:
         raise ScoringFault(f"round {terms.round} cannot be scored under its manifest: {error}") from error
     lines = _lines(manifest, terms.pool, distinct, scores)
     probes = fitted.to_bytes()
-    accepted = _accepted(lines, distinct)
-    names = (digests.probes(probes), digests.accepted(accepted))
-    return Judged(_assemble(terms, carry, names, len(accepted) // HASH_BYTES, lines), accepted, probes)
+    accepted, kept = _accepted(lines, distinct), _kept(lines, distinct, manifest.scoring)
+    files = _Files(digests.probes(probes), digests.accepted(accepted), len(accepted) // HASH_BYTES)
+    packed = b""
+    if kept is not None:
+        packed = remembered.pack(kept)
+        digest, size = digests.memory(packed)
+        files = replace(files, memory=digest, memory_size=size, memory_count=len(kept))
+    return Judged(_assemble(terms, carry, files, lines), accepted, packed, probes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Digests of the files beside the bundle, and what else it says of them."""
+
+    probes: bytes
+    accepted: bytes
+    accepted_count: int
+    memory: bytes = ZERO_DIGEST
+    memory_size: int = 0
+    memory_count: int = 0
 
 
 def _fit(terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None) -> Fitted:
@@ -121,10 +148,19 @@ def _fit(terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | Non
     return fit(problem, estimator=estimator.name, seed=terms.seed, progress=progress, **estimator.arguments())
 
 
-def _score_groups(fitted: Fitted, groups: Sequence[Records]) -> list[tuple[int, int]]:
-    """(raw, stderr) of each group in 1e-9 of the objective."""
+def _score_groups(
+    fitted: Fitted, groups: Sequence[Records], scoring: Scoring, progress: Progress | None
+) -> list[tuple[int, int]]:
+    """(raw, stderr) of each group in 1e-9 of the objective: by `response` what it adds to the accepted ones before it,
+    by probes what it is worth alone.
+    """
     if not groups:
         return []
+    if isinstance(fitted, Response):
+        one_by_one = fitted.in_order(
+            groups, lambda raw, stderr: payable_score(raw, stderr, scoring) > 0, progress=progress
+        )
+        return list(zip(*one_by_one.to_fixed(), strict=True))
     together = concat(groups)
     ids = torch.cat([torch.full((len(group),), index, dtype=torch.int64) for index, group in enumerate(groups)])
     raw, stderr = fitted.score(together, groups=ids).to_fixed()
@@ -135,6 +171,15 @@ def _accepted(lines: list[bundle.Line], distinct: Sequence[tuple[Opened, Records
     """Keyed hashes of the records that were paid, ascending."""
     paid = (fresh for line, (_, _, fresh) in zip(lines, distinct, strict=True) if line.payable)
     return b"".join(sorted(digest for fresh in paid for digest in fresh))
+
+
+def _kept(
+    lines: list[bundle.Line], distinct: Sequence[tuple[Opened, Records | None, list[bytes]]], scoring: Scoring
+) -> Records | None:
+    """Records that were paid, in on-chain order: as many as later rounds may remember."""
+    pairs = zip(lines, distinct, strict=True)
+    paid = [records for line, (_, records, _) in pairs if line.payable and records is not None]
+    return remembered.latest(paid, scoring.memory_records)
 
 
 def _lines(
@@ -187,8 +232,7 @@ def _status(item: Opened, records: Records | None, payable: int) -> Status:
 def _assemble(
     terms: Terms,
     carry: Carry,
-    names: tuple[bytes, bytes],
-    accepted: int,
+    files: _Files,
     lines: list[bundle.Line],
 ) -> bundle.Evidence:
     earnings = add_earnings(carry.earnings, [(line.contributor, line.paid) for line in lines])
@@ -204,10 +248,13 @@ def _assemble(
         seed=terms.seed.hex(),
         previous=carry.evidence.hex(),
         pool=terms.pool,
-        probes=names[0].hex(),
+        probes=files.probes.hex(),
         contributions=lines,
-        accepted=names[1].hex(),
-        accepted_count=accepted,
+        accepted=files.accepted.hex(),
+        accepted_count=files.accepted_count,
+        memory=files.memory.hex(),
+        memory_count=files.memory_count,
+        memory_size=files.memory_size,
         earnings=list(earnings.items()),
         inputs_root="0" * 64,
         scores_root="0" * 64,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # torch is slow to import, and looking up a score needs none of it
     from validator.influence import Records
 
-VERSION = 1
+VERSION = 2
 """Version of the rules in this room; part of every manifest. A change of any signed integer bumps it."""
 
 ZERO_DIGEST = bytes(32)
@@ -37,7 +37,7 @@ class Status(IntEnum):
 WORDS: Mapping[Status, str] = {
     Status.UNAVAILABLE: "not fetched by a quorum of validators; the deposit comes back",
     Status.PAID: "improves the model; paid",
-    Status.BELOW_NOISE: "does not improve the model by more than the uncertainty of its score",
+    Status.BELOW_NOISE: "adds nothing certain to what the model and the contributions before it already hold",
     Status.DUPLICATE: "every record repeats one that was known before",
     Status.UNDECRYPTABLE: "the envelope does not open with the DAO's key",
     Status.REPLAYED: "the envelope was sealed for another contributor, contract or chain",
@@ -96,14 +96,28 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """Where the records are that a finalised round paid for: the sealed file by `digest` and `size` in bytes, how many
+    it holds, and the digest of the manifest in force, which says who can open it.
+    """
+
+    manifest: bytes
+    digest: bytes
+    size: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Carry:
     """What a round inherits from the last finalised one.
 
     `evidence`: digest of its bundle (zero before the first); `rounds`: how many were finalised; `earnings`: lifetime
-    earnings by contributor; `known`: keyed hashes of the records accepted so far.
+    earnings by contributor; `known`: keyed hashes of the records accepted so far; `memory`: where those records are,
+    an entry a round.
     """
 
     evidence: bytes = ZERO_DIGEST
     rounds: int = 0
     earnings: Mapping[str, int] = field(default_factory=dict)
     known: frozenset[bytes] = frozenset()
+    memory: tuple[Remembered, ...] = ()

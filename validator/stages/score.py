@@ -16,6 +16,7 @@ from validator.rounds.score import Digests, Judged, score_round
 from validator.rounds.types import Carry, Submission, Terms
 from validator.stages import fetch
 from validator.stages.documents import PROBES_INFO, dao_context, file_digest, load_carry, load_judgement
+from validator.stages.memory import epochs_of_memory, load_memory, name_memory, seal_memory
 from validator.stages.node import Node
 from validator.stages.open import open_all
 
@@ -31,22 +32,25 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> None:
     if node.journal.step(state.round, state.attempt, "scored") is not None:
         return
     submitted, included = fetch.of_round(node, state), state.included()
-    missing = _missing_epochs(node, manifest, submitted, included)
+    carry = carry_into(node, state)
+    missing = _missing_epochs(node, manifest, carry, [item for item in submitted if item.id in included])
     if missing:
         epochs = ", ".join(map(str, missing))
         raise KeysMissing(f"key epoch {epochs} was not granted to this operator; ask the DAO's steward for a grant")
     _bring_here(node, [item for item in submitted if item.id in included])
-    judged = _judge(node, state, manifest, submitted, included)
+    judged = _judge(node, state, manifest, carry, submitted, included)
     cid = node.store.put(judged.evidence.to_bytes())
     node.store.put(judged.accepted)
     node.store.put(_sealed_probes(node, manifest, judged.probes))
+    if judged.memory:
+        node.store.put(seal_memory(node.epoch_secrets[manifest.sealed.key_epoch], judged.memory))
     node.journal.take_step(state.round, state.attempt, "scored", to_step(outcome(judged.evidence), cid.digest))
     log.info("scored", round=state.round, attempt=state.attempt, contributions=len(submitted), evidence=str(cid))
 
 
-def _missing_epochs(node: Node, manifest: Manifest, submitted: list[Submission], included: frozenset[int]) -> list[int]:
-    needed = {manifest.sealed.key_epoch} | {item.key_epoch for item in submitted if item.id in included}
-    return sorted(needed - node.epoch_secrets.keys())
+def _missing_epochs(node: Node, manifest: Manifest, carry: Carry, included: list[Submission]) -> list[int]:
+    needed = {manifest.sealed.key_epoch} | {item.key_epoch for item in included}
+    return sorted((needed | epochs_of_memory(node.store, manifest, carry)) - node.epoch_secrets.keys())
 
 
 def _bring_here(node: Node, included: list[Submission]) -> None:
@@ -61,13 +65,17 @@ def _bring_here(node: Node, included: list[Submission]) -> None:
 
 
 def _judge(
-    node: Node, state: RoundState, manifest: Manifest, submitted: list[Submission], included: frozenset[int]
+    node: Node,
+    state: RoundState,
+    manifest: Manifest,
+    carry: Carry,
+    submitted: list[Submission],
+    included: frozenset[int],
 ) -> Judged:
     place = (node.deployment.chain_id, node.deployment.rounds)
     context = dao_context(*place, node.deployment.dao, manifest.sealed.key_epoch)
     secret = node.epoch_secrets[manifest.sealed.key_epoch]
     judgement = load_judgement(node.store, manifest, secret, context)
-    carry = carry_into(node, state)
     opened = open_all(
         submitted, included, manifest, node.epoch_secrets, place, lambda item: fetch.read_envelope(node, item)
     )
@@ -78,7 +86,12 @@ def _judge(
         judgement.problem,
         judgement.record_key,
         opened,
-        Digests(probes=lambda data: file_digest(_sealed_probes(node, manifest, data)), accepted=file_digest),
+        Digests(
+            probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
+            accepted=file_digest,
+            memory=lambda data: name_memory(secret, data),
+        ),
+        memory=load_memory(node.store, manifest, carry, node.epoch_secrets, judgement.problem.anchor),
         progress=node.progress,
     )
 

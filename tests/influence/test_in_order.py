@@ -1,0 +1,133 @@
+"""Contributions judged one after the other, each on top of those accepted before it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from validator.exact import exact
+from validator.influence import InfluenceError, Problem, Records, fit, load_probes
+from validator.influence.records import concat
+from validator.influence.response import Response
+
+SHORT: dict[str, int] = {"epochs": 3, "replicas": 3}
+
+
+def positive(raw: int, stderr: int) -> bool:
+    return raw > stderr
+
+
+def referee(problem: Problem, **params: int) -> Response:
+    found = fit(problem, "response", seed=5, **(SHORT | params))
+    assert isinstance(found, Response)
+    return found
+
+
+def parts_of(digits: Records) -> list[Records]:
+    """Clean, mislabelled, clean again, a near-copy of the first, and clean."""
+    cut = [digits.select(torch.arange(300 + 20 * index, 320 + 20 * index)) for index in range(3)]
+    wrong = Records(digits.inputs[400:420], (digits.targets[400:420] + 4) % 10)
+    copy = Records(torch.nextafter(cut[0].inputs, torch.tensor(2.0)), cut[0].targets)
+    return [cut[0], wrong, cut[1], copy, cut[2]]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_in_order__chunk__changes_no_bit(problem: Problem, digits: Records, chunk: int) -> None:
+    response, parts = referee(problem), parts_of(digits)
+    whole, pieces = response.in_order(parts, positive), response.in_order(parts, positive, chunk=chunk)
+    assert torch.equal(whole.values, pieces.values)
+    assert torch.equal(whole.stderr, pieces.stderr)
+
+
+def test_in_order__nothing_accepted__is_what_each_is_worth_alone(problem: Problem, digits: Records) -> None:
+    response, parts = referee(problem), parts_of(digits)
+    alone = response.score(concat(parts), torch.arange(100) // 20)
+    found = response.in_order(parts, lambda raw, stderr: False)
+    assert torch.equal(found.values, alone.values)
+    assert torch.equal(found.stderr, alone.stderr)
+
+
+def test_in_order__accepted_part__is_the_reference_and_start_of_the_next(problem: Problem, digits: Records) -> None:
+    response, parts = referee(problem, settle=0), parts_of(digits)
+    found = response.in_order(parts[:1] + parts[2:3], lambda raw, stderr: True).values
+    with exact(), torch.no_grad():
+        runs, place = response._begin()
+        first = runs.run(place.start, problem.anchor, parts[:1])
+        both = concat([problem.anchor, parts[0]])
+        drop = runs.objective(runs.run(first, both)) - runs.objective(runs.run(first, both, parts[2:3]))
+        expected = drop.to(torch.float64).mean((0, 2))
+    assert float(found[1]) == pytest.approx(float(expected[0]), abs=1e-9)
+
+
+def test_in_order__near_copy__adds_a_fraction_of_the_original(problem: Problem, digits: Records) -> None:
+    response, parts = referee(problem, epochs=10), parts_of(digits)
+    values = response.in_order(parts, positive).values
+    alone = response.score(concat(parts), torch.arange(100) // 20).values
+    assert float(alone[3]) == pytest.approx(float(alone[0]), rel=1e-3)
+    assert float(values[3]) < float(values[0]) / 4
+
+
+def test_in_order__one_contribution_split_over_accounts__earns_what_it_would_in_one(
+    problem: Problem, digits: Records
+) -> None:
+    response, whole = referee(problem, epochs=10, replicas=4), digits.select(torch.arange(300, 340))
+    split = [whole.select(torch.arange(start, 40, 4)) for start in range(4)]
+    one = float(response.in_order([whole], positive).values[0])
+    many = response.in_order(split, lambda raw, stderr: True).values
+    alone = response.score(concat(split), torch.arange(40) // 10).values
+    assert float(many.sum()) == pytest.approx(one, rel=0.35)
+    assert float(alone.sum()) > 1.5 * one
+
+
+def test_in_order__part_on_which_training_diverges__counts_as_the_worst_and_harms_no_other(
+    problem: Problem, digits: Records
+) -> None:
+    response, parts = referee(problem), parts_of(digits)
+    absurd = Records(torch.full((4, 64), 3e38), torch.arange(4))
+    found = response.in_order([parts[0], absurd, parts[2]], positive)
+    without = response.in_order([parts[0], parts[2]], positive)
+    assert torch.equal(found.values[[0, 2]], without.values)
+    assert float(found.values[1]) < -0.1
+
+
+def test_in_order__accepted_part_with_which_the_next_baseline_diverges__is_not_accepted(
+    problem: Problem, digits: Records
+) -> None:
+    response, parts = referee(problem, epochs=1, rows=1), parts_of(digits)
+    # The run takes 9 of the 200 rows and misses the absurd one; the next baseline takes every row of the reference.
+    rare = concat([digits.select(torch.arange(300, 499)), Records(torch.full((1, 64), 3e38), torch.tensor([3]))])
+    judged: list[int] = []
+
+    def all_of_them(raw: int, stderr: int) -> bool:
+        judged.append(raw)
+        return True
+
+    found = response.in_order([rare, parts[2]], all_of_them)
+    assert judged[0] > -(10**8)
+    assert float(found.values[0]) < -0.1
+    assert float(found.values[1]) == float(response.in_order([parts[2]], all_of_them).values[0])
+
+
+def test_in_order__loaded_referee__same_bits(problem: Problem, digits: Records) -> None:
+    response, parts = referee(problem), parts_of(digits)
+    loaded = load_probes(problem, response.to_bytes())
+    assert isinstance(loaded, Response)
+    assert torch.equal(loaded.in_order(parts, positive).values, response.in_order(parts, positive).values)
+
+
+def test_in_order__progress__counts_each_part_once(problem: Problem, digits: Records) -> None:
+    seen: list[tuple[int, int]] = []
+    referee(problem).in_order(parts_of(digits), positive, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (5, 5)
+    assert seen == sorted(set(seen))
+
+
+def test_in_order__no_parts__no_scores(problem: Problem) -> None:
+    assert referee(problem).in_order([], positive).values.shape == (0,)
+
+
+def test_in_order__per_query__is_refused(problem: Problem, digits: Records) -> None:
+    found = fit(problem, "response", seed=5, per_query=True, **SHORT)
+    assert isinstance(found, Response)
+    with pytest.raises(InfluenceError, match="mean over the queries"):
+        found.in_order(parts_of(digits), positive)

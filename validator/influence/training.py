@@ -1,0 +1,157 @@
+"""Short training runs from the problem's weights, many at once: the engine of `response`.
+
+A run is heavy-ball gradient descent (Polyak 1964) on the mean cross-entropy of a reference set and, if there is one,
+a contribution. Each step takes `batch` rows of the reference and `rows` of the contribution, weighted so that the
+expected loss is the mean over all records of both. The number of rows in a step does not depend on a contribution's
+size, so nothing is padded, and runs are one batched computation in which no number depends on a neighbour.
+
+Runs come in replicas: as many schedules, each with networks of its own. All runs of a replica share the order of the
+reference, and contributions of one size share the order of their rows (common random numbers), so that a difference
+between two runs is the contribution, not the luck of a schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from validator.exact.random import Stream
+from validator.influence.problem import Problem, Weights, spread
+from validator.influence.records import Records, concat
+from validator.influence.settings import Settings, limited
+
+_QUERIES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSettings(Settings):
+    """`epochs` passes over the reference, L2 decay in the gradient; `settle` such trainings of the reference alone come
+    before all runs.
+
+    Keep runs short: with long ones a contribution of noise turns into a regulariser, and regularisers lower the
+    objective too.
+    """
+
+    epochs: int = limited("epochs", 10, 1, 10_000)
+    batch: int = limited("batch", 32, 1, 2**16)
+    rows: int = limited("rows", 8, 1, 2**16)
+    learning_rate: float = limited("learning_rate", 0.1, 1e-9, 1e3)
+    momentum: float = limited("momentum", 0.9, 0.0, 0.9999)
+    weight_decay: float = limited("weight_decay", 3e-3, 0.0, 1.0)
+    replicas: int = limited("replicas", 8, 1, 1_000)
+    settle: int = limited("settle", 1, 0, 100)
+
+
+class Training:
+    """Runs of one problem, settings and seed. Networks have two leading dimensions, (replicas, runs, ...)."""
+
+    def __init__(self, problem: Problem, settings: ResponseSettings, seed: bytes) -> None:
+        self._problem, self._settings, self._seed = problem, settings, seed
+        self._network, self._loss = problem.network, problem.training()
+        self._orders: dict[tuple[str, int], Tensor] = {}
+        self._steps = 0
+
+    def theta(self) -> Weights:
+        """The problem's own weights, once a replica: (replicas, 1, ...)."""
+        replicas = self._settings.replicas
+        return {name: w.expand(replicas, 1, *w.shape) for name, w in self._network.weights().items()}
+
+    def run(self, start: Weights, reference: Records, parts: Sequence[Records] = ()) -> Weights:
+        """Train from `start` (replicas, 1, ...) on the reference and each of `parts`, to (replicas, len(parts), ...);
+        without parts on the reference alone, to (replicas, 1, ...).
+        """
+        runs, batch = max(1, len(parts)), min(self._settings.batch, len(reference))
+        steps = self._steps_over(len(reference), batch)
+        common = self._orders_of("reference", len(reference), (steps, batch))
+        own = self._rows_of(parts, steps)
+        pool = concat(parts) if parts else None
+        scale = self._scale(len(reference), batch, [len(part) for part in parts])
+        weights = {name: w.expand(-1, runs, *w.shape[2:]).flatten(0, 1) for name, w in start.items()}
+        velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
+        for step in range(steps):
+            rows = _taken(reference, common[:, step].unsqueeze(1).expand(-1, runs, -1))
+            if pool is not None:
+                added = _taken(pool, own[:, :, step])
+                rows = (torch.cat([rows[0], added[0]], 1), torch.cat([rows[1], added[1]], 1))
+            weights, velocity = self._descend(weights, velocity, *rows, scale)
+        return {name: _by_run(w, runs) for name, w in weights.items()}
+
+    def objective(self, weights: Weights) -> Tensor:
+        """Objective of each network (replicas, runs, ...) on each query, float32 (replicas, runs, queries)."""
+        queries, measure = self._problem.queries, self._problem.measure()
+        flat = {name: w.flatten(0, 1) for name, w in weights.items()}
+        runs = next(iter(weights.values())).shape[1]
+        found = []
+        for start in range(0, len(queries), _QUERIES):
+            inputs, targets = (whole[start : start + _QUERIES] for whole in (queries.inputs, queries.targets))
+            logits = self._network.batched_logits(flat, inputs.unsqueeze(0))
+            found.append(measure.value(logits, targets.expand(logits.shape[0], *targets.shape)))
+        return _by_run(torch.cat(found, 1), runs)
+
+    def _steps_over(self, records: int, batch: int) -> int:
+        """Steps of a run; schedules of another number are forgotten, for a reference only grows."""
+        steps = math.ceil(self._settings.epochs * records / batch)
+        if steps != self._steps:
+            self._orders.clear()
+            self._steps = steps
+        return steps
+
+    def _descend(
+        self, weights: Weights, velocity: Weights, inputs: Tensor, targets: Tensor, scale: Tensor
+    ) -> tuple[Weights, Weights]:
+        settings = self._settings
+        gradient = self._network.gradient(
+            weights, inputs, lambda logits: self._loss.slope(logits, targets) * spread(scale, logits)
+        )
+        moved = {
+            name: velocity[name] * settings.momentum + (slope + weights[name] * settings.weight_decay)
+            for name, slope in gradient.items()
+        }
+        return {name: w - moved[name] * settings.learning_rate for name, w in weights.items()}, moved
+
+    def _rows_of(self, parts: Sequence[Records], steps: int) -> Tensor:
+        """Positions in the pool of all parts that each step takes, int64 (replicas, parts, steps, rows)."""
+        orders, first = [], 0
+        for part in parts:
+            orders.append(self._orders_of("rows", len(part), (steps, self._settings.rows)) + first)
+            first += len(part)
+        return torch.stack(orders, 1) if orders else torch.empty(0, dtype=torch.int64)
+
+    def _orders_of(self, name: str, size: int, shape: tuple[int, int]) -> Tensor:
+        """Which of `size` records each step takes, int64 (replicas, *shape): in each replica one permutation after
+        another, all records equally often.
+        """
+        key, count = (name, size), math.prod(shape)
+        if key not in self._orders:
+            found = []
+            for replica in range(self._settings.replicas):
+                stream = Stream(self._seed, f"response/{replica}/{name}/{size}")
+                turns = [stream.permutation(size) for _ in range(math.ceil(count / size))]
+                found.append(torch.cat(turns)[:count].reshape(shape))
+            self._orders[key] = torch.stack(found)
+        return self._orders[key]
+
+    def _scale(self, reference: int, batch: int, parts: Sequence[int]) -> Tensor:
+        """Weights of one step's rows, float32 (replicas * runs, rows): the sampled estimate of the mean over reference
+        and contribution.
+        """
+        rows = self._settings.rows
+        scales = [
+            [reference / (batch * (reference + size))] * batch + [size / (rows * (reference + size))] * rows
+            for size in parts
+        ]
+        return torch.tensor(scales or [[1 / batch] * batch]).repeat(self._settings.replicas, 1)
+
+
+def _taken(records: Records, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and targets at `index` (replicas, runs, rows), the first two dimensions made one."""
+    return records.inputs[index].flatten(0, 1), records.targets[index].flatten(0, 1)
+
+
+def _by_run(flat: Tensor, runs: int) -> Tensor:
+    """(replicas * runs, ...) as (replicas, runs, ...)."""
+    return flat.view(-1, runs, *flat.shape[1:])

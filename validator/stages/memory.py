@@ -1,0 +1,63 @@
+"""Records that earlier rounds paid for, from the sealed files that their bundles name.
+
+They count for as long as the DAO publishes neither new weights nor another payload schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from validator.content import ContentSource
+from validator.envelope import open_shared, seal_shared
+from validator.influence import Records
+from validator.manifest import Manifest
+from validator.rounds.memory import latest, unpack
+from validator.rounds.types import Carry, Remembered
+from validator.stages.documents import file_digest, load_manifest, read_by_digest
+
+MEMORY_INFO = b"poc-memory/1"
+
+
+def seal_memory(secret: bytes, plain: bytes) -> bytes:
+    """The file as it is published: only holders of the key epoch can read it, and all of them write the same bytes."""
+    return seal_shared(secret, plain, MEMORY_INFO)
+
+
+def name_memory(secret: bytes, plain: bytes) -> tuple[bytes, int]:
+    """Digest and size of the sealed file."""
+    sealed = seal_memory(secret, plain)
+    return file_digest(sealed), len(sealed)
+
+
+def epochs_of_memory(store: ContentSource, manifest: Manifest, carry: Carry) -> set[int]:
+    """Key epochs that `load_memory` needs the secrets of."""
+    return {epoch for _, epoch in _relevant(store, manifest, carry)}
+
+
+def load_memory(
+    store: ContentSource, manifest: Manifest, carry: Carry, secrets: Mapping[int, bytes], like: Records
+) -> Records | None:
+    """What a round under `manifest` judges contributions on top of, oldest first; None when there is nothing.
+
+    `like`: the anchor, whose dtypes and shapes the records have. Raises ContentError, BadKey or EvidenceError when a
+    file is not what its bundle says.
+    """
+    rounds = []
+    for item, epoch in _relevant(store, manifest, carry):
+        plain = open_shared(secrets[epoch], read_by_digest(store, item.digest, item.size), MEMORY_INFO)
+        rounds.append(unpack(plain, item.count, like))
+    return latest(rounds[::-1], manifest.scoring.memory_records)
+
+
+def _relevant(store: ContentSource, manifest: Manifest, carry: Carry) -> Iterator[tuple[Remembered, int]]:
+    """Files that hold the last `memory_records` records, newest first, each with the key epoch that it is sealed
+    under.
+    """
+    wanted = manifest.scoring.memory_records
+    for item in reversed(carry.memory):
+        earlier = load_manifest(store, item.manifest)
+        if wanted <= 0 or (earlier.model.weights, earlier.payload) != (manifest.model.weights, manifest.payload):
+            return
+        if item.count:
+            yield item, earlier.sealed.key_epoch
+            wanted -= item.count
