@@ -59,3 +59,45 @@ def test_parse_manifest__hostile_bytes__are_refused_in_one_line(data: bytes):
     with pytest.raises(ManifestError) as caught:
         parse_manifest(data)
     assert "\n" not in str(caught.value)
+
+
+def model(family: str, **config: object) -> dict[str, object]:
+    return edited(model={"family": family, "config": config, "weights": MANIFEST.model.weights.model_dump()})
+
+
+def test_parse_manifest__nested_configuration__comes_back():
+    manifest = make_manifest(model("transformers", names=["a"], flag=True, rope={"theta": "10000", "deep": {"n": 1}}))
+    assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        model("oracle"),
+        model("mlp", flag=True),
+        model("mlp", rope={}),
+        model("gpt", names=["a"]),
+        model("mlp", widths=[1.0]),
+        model("mlp", widths=[1] * 65),
+        model("transformers", epsilon=1e-5),
+        model("transformers", nothing=None),
+        model("transformers", deep={"a": {"b": {"c": {}}}}),
+        model("transformers", long="x" * 257),
+        model("transformers", **{"x" * 257: 1}),
+        model("transformers", wide=[0] * 65),
+        model("transformers", huge=2**53 + 1),
+        model("transformers", names={1: "a"}),
+        model("transformers", **{f"entry{number}": 1 for number in range(65)}),
+    ],
+    ids=lambda document: str(document["model"])[:50],
+)
+def test_make_manifest__configuration_out_of_bounds__is_refused_in_one_line(document: object):
+    with pytest.raises(ManifestError, match="model") as caught:
+        make_manifest(document)
+    assert "\n" not in str(caught.value)
+
+
+def test_to_bytes__manifest_of_before_nested_configurations__keeps_its_digest():
+    document = model("mlp", inputs=64, hidden=[64], classes=10, activation="relu")
+    config = b'"config":{"activation":"relu","classes":10,"hidden":[64],"inputs":64},"family":"mlp"'
+    assert config in make_manifest(document).to_bytes()

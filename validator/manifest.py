@@ -19,6 +19,8 @@ from validator.errors import ValidatorError
 
 MAX_BYTES = 64 * 1024
 FORMAT = "poc-manifest/1"
+MOST_ENTRIES, MOST_DEPTH, MOST_TEXT = 64, 3, 256
+"""Bounds of a model's configuration: entries of one list or object, objects and lists within each other, characters."""
 
 Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$")]
 HexDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -53,11 +55,25 @@ class File(Part):
 
 
 class Model(Part):
-    """A model family by name, its configuration, and its weights as safetensors."""
+    """A model family by name, its configuration, and its weights as safetensors.
 
-    family: Literal["mlp", "convnet"]
-    config: dict[str, int | str | list[int]]
+    Entries of a built-in family are integers, texts and lists of integers. Those of `transformers` may also be true or
+    false, lists of texts, and objects, MOST_DEPTH deep; real numbers are decimal strings there too. What each family
+    makes of them is checked when the model is built.
+    """
+
+    family: Literal["mlp", "convnet", "gpt", "transformers"]
+    config: dict[str, Any] = Field(max_length=MOST_ENTRIES)
     weights: File
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        nested = self.family == "transformers"
+        for key, value in self.config.items():
+            if not _is_plain(key, 0) or not (_is_plain(value, MOST_DEPTH) if nested else _is_flat(value)):
+                kinds = "integers, texts, true, false, lists and objects" if nested else "integers, texts and lists"
+                raise ValueError(f"config.{key[:MOST_TEXT]} must be made of {kinds}, within their limits")
+        return self
 
 
 class Sealed(Part):
@@ -179,6 +195,26 @@ def parse_manifest(data: bytes) -> Manifest:
     if manifest.to_bytes() != data:
         raise ManifestError("manifest refused: not in canonical form (sorted keys, no white space, no duplicate keys)")
     return manifest
+
+
+def _is_flat(value: object) -> bool:
+    """An entry of a built-in family."""
+    if isinstance(value, list):
+        return len(value) <= MOST_ENTRIES and all(type(item) is int and _is_plain(item, 0) for item in value)
+    return type(value) is not bool and _is_plain(value, 0)
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether canonical JSON can hold it, at most `depth` lists and objects within each other."""
+    if isinstance(value, str):
+        return len(value) <= MOST_TEXT
+    if isinstance(value, bool | int):
+        return abs(value) <= 2**53
+    if not isinstance(value, list | dict) or depth < 1 or len(value) > MOST_ENTRIES:
+        return False
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    names = all(isinstance(key, str) for key in value) if isinstance(value, dict) else True
+    return names and all(_is_plain(part, depth - 1) for part in parts)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 from validator.exact.digest import digest
 from validator.exact.random import Stream
 from validator.influence import InfluenceError
-from validator.influence.models import build, dump_weights, initialise, load_weights
+from validator.influence.models import build, dump_weights, initialise, load_weights, read_tensors
 
 MLP = {"inputs": 6, "hidden": [5, 4], "classes": 3, "activation": "relu"}
 CONVNET = {"channels": 1, "height": 8, "width": 5, "filters": [2, 3], "classes": 4, "activation": "tanh"}
@@ -36,7 +36,7 @@ def test_build__no_hidden_layer__is_a_linear_model() -> None:
 @pytest.mark.parametrize(
     ("family", "config", "words"),
     [
-        ("resnet", MLP, "convnet, mlp"),
+        ("resnet", MLP, "convnet, gpt, mlp"),
         ("mlp", {"inputs": 6}, "exactly the keys"),
         ("mlp", {**MLP, "dropout": 1}, "exactly the keys"),
         ("mlp", {**MLP, "inputs": 0}, "'inputs' must be an integer in 1"),
@@ -45,6 +45,8 @@ def test_build__no_hidden_layer__is_a_linear_model() -> None:
         ("mlp", {**MLP, "hidden": 5}, "'hidden' must be a list"),
         ("mlp", {**MLP, "hidden": [1] * 65}, "'hidden' must be a list"),
         ("mlp", {**MLP, "hidden": [2**21]}, "'hidden'"),
+        ("mlp", {**MLP, "inputs": 2**20, "hidden": [2**20]}, "bytes, at most"),
+        ("convnet", {**CONVNET, "channels": 2**20, "height": 2**20, "width": 2**20, "filters": []}, "too large"),
         ("mlp", {**MLP, "activation": "swish"}, "relu, tanh, gelu"),
         ("mlp", {**MLP, "activation": ["relu"]}, "relu, tanh, gelu"),
     ],
@@ -88,6 +90,32 @@ def test_load_weights__nan__is_refused() -> None:
     state = {name: torch.full_like(tensor, float("nan")) for name, tensor in module.state_dict().items()}
     with pytest.raises(InfluenceError, match="NaN"):
         load_weights(module, save(state))
+
+
+class Tied(nn.Module):
+    """One matrix under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(3, 2), nn.Linear(2, 3, bias=False)
+        self.head.weight = self.embedding.weight
+
+
+@pytest.mark.parametrize("names", [["embedding.weight"], ["embedding.weight", "head.weight"]], ids=len)
+def test_load_weights__tied_tensor__is_given_once_or_twice(names: list[str]) -> None:
+    module, values = Tied(), torch.arange(6.0).reshape(3, 2)
+    load_weights(module, save({name: values.clone() for name in names}))
+    assert torch.equal(module.head.weight, values)
+    assert module.head.weight is module.embedding.weight
+
+
+def test_load_weights__tied_tensor_given_twice_and_not_alike__is_refused() -> None:
+    with pytest.raises(InfluenceError, match=r"'head.weight' must equal 'embedding.weight'"):
+        load_weights(Tied(), save({"embedding.weight": torch.zeros(3, 2), "head.weight": torch.ones(3, 2)}))
+
+
+def test_dump_weights__tied_tensor__is_written_under_its_first_name() -> None:
+    assert set(read_tensors(dump_weights(Tied()))) == {"embedding.weight"}
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 8, b"\xff" * 64, b"not safetensors at all"])

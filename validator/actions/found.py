@@ -12,6 +12,7 @@ from typing import Any
 from eth_utils.address import to_checksum_address
 from web3 import Web3
 
+from validator import strict_json
 from validator.actions.connect import View, Wallet, open_chain, open_journal, open_sender, view_of, wallet_of
 from validator.actions.home import account, epoch_name, password
 from validator.actions.steward import StewardError, Substance
@@ -24,6 +25,7 @@ from validator.chain.rpc import understood
 from validator.chain.signer import create_keystore, read_keystore
 from validator.chain.types import Deployment, Parameters
 from validator.content import open_store
+from validator.families.hugging_face import from_config_json
 from validator.influence import InfluenceError, Records
 from validator.influence.models import read_tensors
 from validator.settings import Settings
@@ -123,14 +125,28 @@ def _check_token(w3: Web3, address: str) -> None:
 def read_substance(folder: Path) -> Substance:
     """The DAO's folder: manifest.toml, weights.safetensors, anchor.safetensors and queries.safetensors.
 
-    The two data files hold `inputs` (n, ...) and int64 `targets` (n,).
+    The two data files hold `inputs` (n, ...) and int64 `targets` (n,). A model of the family `transformers` may leave
+    its configuration to a config.json, as the library writes it.
     """
     return Substance(
         weights=_read(folder / "weights.safetensors"),
         anchor=_read_records(folder / "anchor.safetensors"),
         queries=_read_records(folder / "queries.safetensors"),
-        rules=_read_toml(folder / "manifest.toml"),
+        rules=_with_config_json(_read_toml(folder / "manifest.toml"), folder / "config.json"),
     )
+
+
+def _with_config_json(rules: dict[str, Any], path: Path) -> dict[str, Any]:
+    model = rules.get("model")
+    if not isinstance(model, dict) or model.get("family") != "transformers" or "config" in model:
+        return rules
+    try:
+        document = strict_json.loads(_read(path))
+    except ValueError as error:
+        raise StewardError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise StewardError(f"{path} must hold one JSON object")
+    return {**rules, "model": {**model, "config": from_config_json(document)}}
 
 
 def record_key(settings: Settings, *, light: bool = False) -> bytes:

@@ -19,11 +19,10 @@ from validator.envelope import EnvelopeError, generate_keypair, public_key, seal
 from validator.errors import ValidatorError
 from validator.influence import Problem, Records
 from validator.influence.fit import estimator_settings
-from validator.influence.models import build, load_weights
 from validator.manifest import FORMAT, Manifest, make_manifest
 from validator.rounds.score import own_versions
 from validator.settings import Settings
-from validator.stages.documents import RECORD_KEY_BYTES, dao_context, pack_sealed
+from validator.stages.documents import RECORD_KEY_BYTES, dao_context, pack_sealed, put_together
 from validator.stages.keys import grant_of
 from validator.stages.open import payload_schema
 
@@ -85,17 +84,17 @@ def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = Non
     return manifest
 
 
-def rehearse(substance: Substance) -> None:
+def rehearse(substance: Substance) -> tuple[Manifest, Problem]:
     """Put together what every validator will have to: whatever does not fit is refused here, before a round is opened
     that nobody could score. Raises ManifestError, InfluenceError, BadSchema or StewardError.
+
+    Returns the manifest, but for the files that it will name, and the problem.
     """
     nowhere = {"digest": "0" * 64, "codec": "raw", "size": 0}
     manifest = _manifest(substance.rules, nowhere, nowhere, 1)
     estimator_settings(manifest.estimator.name, manifest.estimator.arguments())
     payload_schema(manifest)
-    model = build(manifest.model.family, manifest.model.config)
-    load_weights(model, substance.weights)
-    problem = Problem(model, substance.anchor, substance.queries, objective=manifest.scoring.objective)
+    problem = put_together(manifest, substance.weights, substance.anchor, substance.queries)
     rules, inputs = manifest.payload, substance.queries.inputs
     wanted = torch.int64 if rules.dtype == "int64" else torch.float32
     if list(inputs.shape[1:]) != rules.shape or inputs.dtype != wanted:
@@ -103,6 +102,7 @@ def rehearse(substance: Substance) -> None:
         raise StewardError(f"the queries have inputs of {found}, payload asks for {wanted} {rules.shape}")
     if problem.classes != rules.classes:
         raise StewardError(f"payload.classes is {rules.classes}, the model tells {problem.classes} apart")
+    return manifest, problem
 
 
 def _manifest(rules: Mapping[str, Any], weights: dict[str, Any], sealed: dict[str, Any], epoch: int) -> Manifest:

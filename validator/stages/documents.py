@@ -13,8 +13,8 @@ from safetensors.torch import save as save_tensors
 from validator.content import BadDag, Cid, ContentSource, NotFound, root
 from validator.envelope import Context, open_envelope
 from validator.errors import ValidatorError
+from validator.families import check_tokens, open_model
 from validator.influence import InfluenceError, Problem, Records
-from validator.influence.models import build, load_weights
 from validator.manifest import MAX_BYTES as MANIFEST_BYTES
 from validator.manifest import File, Manifest, parse_manifest
 from validator.rounds.carry import carry_after
@@ -88,11 +88,16 @@ def load_judgement(store: ContentSource, manifest: Manifest, secret: bytes, cont
     return Judgement(problem, key)
 
 
+def put_together(manifest: Manifest, weights: bytes, anchor: Records, queries: Records) -> Problem:
+    """The problem of a manifest's model and data. Raises InfluenceError when they do not fit."""
+    model = open_model(manifest.model, weights)
+    check_tokens(model, manifest.payload, {"anchor": anchor, "queries": queries})
+    return Problem(model, anchor, queries, objective=manifest.scoring.objective)
+
+
 def _problem(manifest: Manifest, weights: bytes, anchor: Records, queries: Records) -> Problem:
     try:
-        model = build(manifest.model.family, manifest.model.config)
-        load_weights(model, weights)
-        problem = Problem(model, anchor, queries, objective=manifest.scoring.objective)
+        problem = put_together(manifest, weights, anchor, queries)
     except InfluenceError as error:
         raise DocumentError(f"the manifest's model and data do not fit together: {error}") from error
     if problem.classes != manifest.payload.classes or list(queries.inputs.shape[1:]) != manifest.payload.shape:
