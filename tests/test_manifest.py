@@ -21,6 +21,49 @@ def test_arguments__decimal_strings__become_the_nearest_float():
     assert estimator.arguments() == {"rate": 0.1, "steps": 3}
 
 
+TOKENS = {"format": "jsonl", "dtype": "int64", "shape": [16], "minimum": "0", "maximum": "9", "classes": 10}
+
+
+def test_to_bytes__records_with_a_class__do_not_name_the_task():
+    # Else every manifest from before there were tasks would have another digest.
+    document = edited(payload={**MANIFEST.payload.model_dump(), "task": "classify"})
+    assert make_manifest(document).to_bytes() == MANIFEST.to_bytes()
+    assert b"task" not in MANIFEST.to_bytes()
+
+
+def test_parse_manifest__sequences__name_the_task_and_come_back():
+    manifest = make_manifest(edited(payload={**TOKENS, "task": "next_token"}))
+    assert b'"task":"next_token"' in manifest.to_bytes()
+    assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+def test_parse_manifest__default_task_written_out__is_not_canonical():
+    data = MANIFEST.to_bytes().replace(b'"shape":[2]', b'"shape":[2],"task":"classify"')
+    with pytest.raises(ManifestError, match="canonical"):
+        parse_manifest(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"task": "translate"}, "payload.task"),
+        ({"task": ""}, "payload.task"),
+        ({"task": None}, "payload.task"),
+        ({"dtype": "float32"}, "int64"),
+        ({"shape": [4, 4]}, "shape"),
+        ({"shape": []}, "shape"),
+        ({"shape": [1]}, "two tokens"),
+        ({"minimum": "-1"}, "minimum 0"),
+        ({"maximum": "10"}, "classes - 1"),
+        ({"maximum": "9.0"}, "classes - 1"),
+        ({"classes": 11}, "classes - 1"),
+    ],
+)
+def test_make_manifest__sequences_of_another_kind__are_refused(changes: dict[str, object], words: str):
+    with pytest.raises(ManifestError, match=words):
+        make_manifest(edited(payload={**TOKENS, "task": "next_token", **changes}))
+
+
 @pytest.mark.parametrize(
     ("document", "words"),
     [

@@ -37,6 +37,17 @@ def test_loads__at_the_limit__is_exact(depth: int, accepted: bool) -> None:
             loads(raw)
 
 
+def test_loads__brackets_hidden_by_another_encoding__are_refused() -> None:
+    # In UTF-16, U+2200 holds the byte of a quote, after which the brackets would be taken for text.
+    hidden = '["\u2200",' + "[" * 100_000 + "]" * 100_000 + ',"\u2200"]'
+    with pytest.raises(ValueError):
+        loads(hidden.encode("utf-16-le"))
+
+
+def test_loads__hooks__are_those_of_json() -> None:
+    assert loads(b'{"a":1,"a":2}', object_pairs_hook=list) == [("a", 1), ("a", 2)]
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"]", b'"', b"nul", b"\xff", b'{"a" 1}', b"[1,]"])
 def test_loads__not_json__is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError):

@@ -102,14 +102,28 @@ class Estimator(Part):
 
 
 class Schema(Part):
-    """Shape of one record: `inputs` (dtype, shape, closed range) and an integer `target` in [0, classes)."""
+    """Shape of one record: `inputs` (dtype, shape, closed range) and an integer `target` in [0, classes).
 
+    With the task `next_token` a record is 2 to L tokens in [0, classes) instead, and no target: dtype int64, shape
+    [L], range 0 to classes - 1. The task `classify` is the default and not written, so that there is one way to say it.
+    """
+
+    task: Literal["classify", "next_token"] = Field(default="classify", exclude_if=lambda task: task == "classify")
     format: Literal["safetensors", "jsonl"]
     dtype: Literal["float32", "uint8", "int64"]
     shape: list[Annotated[int, Field(ge=1, le=2**20)]] = Field(max_length=4)
     minimum: Decimal
     maximum: Decimal
     classes: Annotated[int, Field(ge=2, le=2**20)]
+
+    @model_validator(mode="after")
+    def _sequence(self) -> Self:
+        tokens = ("int64", 1, "0", str(self.classes - 1))
+        if self.task == "next_token" and (self.dtype, len(self.shape), self.minimum, self.maximum) != tokens:
+            raise ValueError("next_token takes int64 of shape [L], minimum 0 and maximum classes - 1")
+        if self.task == "next_token" and self.shape[0] < 2:
+            raise ValueError("next_token takes sequences of at least two tokens")
+        return self
 
 
 class Limits(Part):
@@ -150,6 +164,13 @@ class Rewards(Part):
 
     full_pool_score: Annotated[int, Field(ge=1, le=2**60)]
     contributor_cap_bps: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class PayloadRules(Part):
+    """What a contributor has to know of a manifest to prepare a payload."""
+
+    payload: Schema
+    limits: Limits
 
 
 class Manifest(Part):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 MOST_DEPTH = 32
 
@@ -16,11 +18,14 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def loads(raw: bytes, depth: int = MOST_DEPTH) -> object:
-    """Parse ``raw``; ValueError if it is not JSON, or nested deeper than ``depth``."""
+def loads(raw: bytes, depth: int = MOST_DEPTH, **hooks: Callable[..., Any]) -> object:
+    """Parse ``raw``; ValueError if it is not JSON in UTF-8, or nested deeper than ``depth``. ``hooks`` are those of
+    ``json.loads``.
+    """
     if _deeper_than(raw, depth):
         raise ValueError(f"brackets do not match, or are nested deeper than {depth}")
-    value: object = json.loads(raw)
+    # As text: from bytes json.loads takes UTF-16 too, whose quotes and brackets are not the ones counted above.
+    value: object = json.loads(raw.decode(), **hooks)  # type: ignore[arg-type]  # all of them are functions
     return value
 
 

@@ -24,6 +24,7 @@ REASONS: Mapping[str, str] = {
     "finite": "a value is not a number, or infinite",
     "range": "a value lies outside the allowed range",
     "line": "a line of the file does not fit the schema",
+    "sequence": "a sequence has fewer than two tokens, or padding before its end",
 }
 """Stable reason codes of the evidence in words; a code without an entry is shown as it is."""
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validator.payload import Field, Malformed, Schema, classification
+from validator.payload import Field, Malformed, Schema, classification, encode_jsonl
 from validator.payload.jsonl import parse_jsonl
 
 SCHEMA = classification((3,), 4, max_records=10, max_bytes=2 << 20)
@@ -84,6 +84,17 @@ def line(inputs: str = "[0,0.5,1]", target: str = "3") -> bytes:
         ("not utf-8", "line", LINE[:-2] + b"\xff}"),
         ("a byte order mark", "line", b"\xef\xbb\xbf" + LINE),
         ("a null byte", "line", LINE + b"\0"),
+        ("utf-16", "line", LINE.decode().encode("utf-16")),
+        ("an overlong quote in utf-8", "line", LINE[:-1] + b',\xc0\xa2more":1}'),
+        ("a comment", "line", LINE + b" // one"),
+        ("a leading zero", "line", line("[00,1,1]")),
+        ("hexadecimal", "line", line("[0x1,1,1]")),
+        ("a trailing comma", "line", line("[0,1,1,]")),
+        ("nested beyond the recursion limit in a field unknown", "line", b'{"more":' + b"[" * 500_000),
+        ("an object for the list", "line", line('{"0":1}')),
+        ("a zip", "line", b"PK\x03\x04" + bytes(100)),
+        ("Parquet", "line", b"PAR1\x15\x04" + bytes(100)),
+        ("a pickle", "line", b"\x80\x04\x95\x10" + bytes(100)),
     ],
 )
 def test_parse__hostile_lines__are_malformed_for_their_reason(name: str, code: str, data: bytes) -> None:
@@ -92,6 +103,38 @@ def test_parse__hostile_lines__are_malformed_for_their_reason(name: str, code: s
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "value", ["1.0", "1e0", "1E2", "2147483648", "-6", str(2**63), str(2**64), "9" * 5000, "true", '"1"', "null", "NaN"]
+)
+def test_parse__integers__are_written_as_integers_and_within_the_range(value: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse_jsonl(f'{{"inputs":[[{value},0],[0,0]],"target":0}}'.encode(), TOKENS)
+    assert caught.value.code == "line"
+
+
+@pytest.mark.parametrize(("value", "taken"), [("-1", False), ("0", True), ("-0", True), ("255", True), ("256", False)])
+def test_parse__bytes__hold_what_a_byte_holds(value: str, taken: bool) -> None:
+    schema = Schema((Field("inputs", "uint8", (1,), -1e9, 1e9),), 2, max_records=1, max_bytes=100)
+    data = f'{{"inputs":[{value}],"target":0}}'.encode()
+
+    if taken:
+        assert parse_jsonl(data, schema).arrays["inputs"].tolist() == [[abs(int(value))]]
+    else:
+        with pytest.raises(Malformed):
+            parse_jsonl(data, schema)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_parse__whatever_encode_wrote__is_read_back_to_the_bit(rows: list[list[float]]) -> None:
+    inputs, targets = np.array(rows, np.float32), np.arange(len(rows)) % 4
+
+    parsed = parse_jsonl(encode_jsonl(inputs, targets), SCHEMA)
+
+    assert np.array_equal(parsed.arrays["inputs"], inputs)
+    assert np.array_equal(parsed.targets, targets)
 
 
 def test_parse__value_that_overflows_float32__is_refused() -> None:

@@ -80,6 +80,18 @@ def test_limits__that_would_mean_no_limit__are_refused(limits: dict[str, Any]) -
         Limits(**limits)
 
 
+def test_parse__worker_that_only_computes__is_ended_by_its_processor_time(starts: Any) -> None:
+    starts(
+        "import validator.payload.worker as worker\n"
+        "worker.parse_safetensors = None\n"
+        "worker.PARSERS['safetensors'] = lambda data, schema: any(iter(int, 1))\n"
+        "sys.exit(worker.main())"
+    )
+
+    with pytest.raises(WorkerFault, match="status -"):
+        parse(GOOD, "safetensors", SCHEMA, Limits(cpu_seconds=1, wall_seconds=60.0))
+
+
 def test_parse__too_little_memory__is_a_fault_and_no_verdict() -> None:
     big = encode_safetensors(np.zeros((100_000, 8), np.float32), np.zeros(100_000, np.int64))
     schema = classification((8,), 10, max_records=100_000, max_bytes=8 << 20)

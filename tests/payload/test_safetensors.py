@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +18,7 @@ from validator.payload import Field, Malformed, Schema, classification, encode_s
 from validator.payload.safetensors_format import parse_safetensors
 
 SCHEMA = classification((2, 3), 4, max_records=10, max_bytes=2 << 20)
+WIDE = classification((2, 3), 4, max_records=10, max_bytes=1 << 28)
 INPUTS = np.linspace(0, 1, 30, dtype=np.float32).reshape(5, 2, 3)
 TARGETS = np.array([0, 1, 2, 3, 0])
 GOOD = encode_safetensors(INPUTS, TARGETS)
@@ -115,6 +120,18 @@ def many(count: int) -> bytes:
     return encode_safetensors(np.zeros((count, 2, 3), np.float32), np.zeros(count, np.int64))
 
 
+FOREIGN = {
+    "npz, torch.save or pt2": b"PK\x03\x04\x14\x00\x00\x00",
+    "npy": b"\x93NUMPY\x01\x00",
+    "Parquet": b"PAR1\x15\x04\x15\x00",
+    "Arrow": b"ARROW1\x00\x00",
+    "gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
+    "zstd": b"\x28\xb5\x2f\xfd\x04\x00\x00\x00",
+    "old torch": b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46",
+}
+"""First bytes of formats that execute code or unpack to more than they are: none is a payload."""
+
+
 @pytest.mark.parametrize(
     ("name", "code", "data"),
     [
@@ -127,6 +144,11 @@ def many(count: int) -> bytes:
         ("header a list", "header", build(b"[]")),
         ("header with white space first", "header", build(b" " + HEADER)),
         ("header not utf-8", "header", build(b'{"\xff":1}')),
+        ("header in utf-16", "header", build(b"{" + HEADER[1:].decode().encode("utf-16-le"))),
+        ("header with null bytes", "header", build(b"{\0" + HEADER[1:])),
+        ("two equal names by an escape", "header", build(b'{"\\u0069nputs":1,' + HEADER[1:])),
+        ("dtype of no use", "dtype", changed("inputs", "dtype", value="BF16")),
+        ("target type of no use", "dtype", changed("targets", "dtype", value="F32")),
         ("deep header", "header", build(b'{"a":' * 50_000)),
         ("number of 9,000 digits", "header", build(b'{"a":' + b"1" * 9000 + b"}")),
         ("header with NaN", "header", build(HEADER.replace(b'"shape":[5]', b'"shape":[NaN]'))),
@@ -173,7 +195,7 @@ def many(count: int) -> bytes:
         ("target too large", "range", encode_safetensors(INPUTS, np.array([0, 1, 2, 3, 4]))),
         ("target negative", "range", encode_safetensors(INPUTS, np.array([0, 1, 2, 3, -1]))),
         ("a pickle", "header", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94."),
-        ("a zip", "header", b"PK\x03\x04" + bytes(100)),
+        *[(f"a file of {name}", "header", start + bytes(100)) for name, start in FOREIGN.items()],
     ],
 )
 def test_parse__hostile_file__is_malformed_for_its_reason(name: str, code: str, data: bytes) -> None:
@@ -182,6 +204,36 @@ def test_parse__hostile_file__is_malformed_for_its_reason(name: str, code: str, 
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
     assert caught.value.oversized == (code in ("bytes", "records"))
+
+
+def test_parse__a_million_empty_tensors__cost_neither_time_nor_memory() -> None:
+    header = (
+        b"{" + b",".join(b'"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(1 << 20)) + b"}"
+    )
+
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(Malformed, match="header must have"):
+        parse_safetensors(build(header, b""), WIDE)
+    assert time.process_time() - start < 1.0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # KiB: the file itself, twice
+
+
+DEEP = """
+import sys
+from validator.payload import Malformed, classification
+from validator.payload.safetensors_format import parse_safetensors
+sys.setrecursionlimit(10**9)
+text = b'{"a":' + b"[" * 900_000
+try:
+    parse_safetensors(len(text).to_bytes(8, "little") + text, classification((1,), 2, max_records=1, max_bytes=1 << 20))
+except Malformed as error:
+    sys.exit(0 if error.code == "header" else 3)
+"""
+
+
+def test_parse__deep_header_where_a_library_has_raised_the_recursion_limit__does_not_overflow_the_stack() -> None:
+    # eth_keyfile does so, and what a worker answers is read in the node's own process.
+    assert subprocess.run([sys.executable, "-c", DEEP], timeout=60, check=False).returncode == 0
 
 
 def _only_ours(call: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from eth_utils.address import to_checksum_address
 from web3 import Web3
 
@@ -30,6 +31,7 @@ from validator.influence import InfluenceError, Records
 from validator.influence.models import read_tensors
 from validator.settings import Settings
 from validator.stages.documents import RECORD_KEY_BYTES
+from validator.stages.open import next_tokens
 
 TOKEN = 10**18
 HOUR, DAY = 3600, 86_400
@@ -125,8 +127,9 @@ def _check_token(w3: Web3, address: str) -> None:
 def read_substance(folder: Path) -> Substance:
     """The DAO's folder: manifest.toml, weights.safetensors, anchor.safetensors and queries.safetensors.
 
-    The two data files hold `inputs` (n, ...) and int64 `targets` (n,). A model of the family `transformers` may leave
-    its configuration to a config.json, as the library writes it.
+    The two data files hold `inputs` (n, ...) and int64 `targets` (n,) or, for sequences, (n, positions); of sequences
+    of tokens padded with -1 the `inputs` suffice. A model of the family `transformers` may leave its configuration to
+    a config.json, as the library writes it.
     """
     return Substance(
         weights=_read(folder / "weights.safetensors"),
@@ -167,6 +170,8 @@ def _read_records(path: Path) -> Records:
         tensors = read_tensors(_read(path))
     except InfluenceError as error:
         raise StewardError(f"{path}: {error}") from None
+    if set(tensors) == {"inputs"} and tensors["inputs"].dim() == 2 and tensors["inputs"].dtype == torch.int64:
+        return next_tokens(tensors["inputs"])
     if set(tensors) != {"inputs", "targets"}:
         found_names = ", ".join(sorted(tensors))
         raise StewardError(f"{path} must hold exactly the tensors inputs and targets, it holds {found_names}")

@@ -100,6 +100,8 @@ def rehearse(substance: Substance) -> tuple[Manifest, Problem]:
     if list(inputs.shape[1:]) != rules.shape or inputs.dtype != wanted:
         found = f"{inputs.dtype} {list(inputs.shape[1:])}"
         raise StewardError(f"the queries have inputs of {found}, payload asks for {wanted} {rules.shape}")
+    if (substance.queries.targets.dim() == 2) != (rules.task == "next_token"):
+        raise StewardError("queries whose targets are one a position go with payload.task next_token, and only they")
     if problem.classes != rules.classes:
         raise StewardError(f"payload.classes is {rules.classes}, the model tells {problem.classes} apart")
     return manifest, problem

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from validator.payload.errors import BadSchema, Malformed, PayloadError, WorkerFault
+from validator.payload.jsonl import encode_jsonl
 from validator.payload.parse import FORMATS, parse
 from validator.payload.safetensors_format import encode_safetensors
-from validator.payload.schema import Field, Parsed, Schema, classification
+from validator.payload.schema import Field, Parsed, Schema, classification, sequences
 from validator.payload.worker import Limits
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "Schema",
     "WorkerFault",
     "classification",
+    "encode_jsonl",
     "encode_safetensors",
     "parse",
+    "sequences",
 ]

@@ -16,9 +16,11 @@ CODES = (
     "line",
     "finite",
     "range",
+    "sequence",
 )
 """Why a payload is malformed, in stable words: size in bytes, number of records, container header, tensor names, dtype,
-shape, data offsets, a line of JSON, NaN or infinity, a value outside its range."""
+shape, data offsets, a line of JSON, NaN or infinity, a value outside its range, a sequence too short or with padding
+inside."""
 
 
 class PayloadError(ValidatorError):

@@ -1,4 +1,5 @@
-"""JSON Lines: one record a line, `{"inputs": [...], "target": 3}`, keys as the schema names its fields.
+"""JSON Lines: one record a line, `{"inputs": [...], "target": 3}`, keys as the schema names its fields; for sequences
+`{"inputs": [...]}` with the tokens alone, without padding.
 
 msgspec decodes each line into the schema's type: no other field, no NaN, no number out of range, no depth but the
 schema's. Decimal text is rounded to the nearest double, then to float32, alike on every machine.
@@ -12,7 +13,19 @@ import msgspec
 import numpy as np
 
 from validator.payload.errors import Malformed
-from validator.payload.schema import DTYPES, TARGETS, Field, Parsed, Schema, check_bytes, check_records, check_values
+from validator.payload.schema import (
+    DTYPES,
+    LEAST_TOKENS,
+    PADDING,
+    TARGETS,
+    Array,
+    Field,
+    Parsed,
+    Schema,
+    check_bytes,
+    check_records,
+    check_values,
+)
 
 MAX_LINE = 1 << 20
 
@@ -26,9 +39,13 @@ def parse_jsonl(data: bytes | bytearray, schema: Schema) -> Parsed:
     _check_length(len(body), records, schema)
     lines = body.removesuffix(b"\n").split(b"\n")
     decoder = msgspec.json.Decoder(_record_type(schema))
-    arrays = {one.name: np.empty((records, *one.shape), DTYPES[one.dtype]) for one in schema.tensors}
+    blank = PADDING if schema.is_sequence else 0
+    arrays = {one.name: np.full((records, *one.shape), blank, DTYPES[one.dtype]) for one in schema.tensors}
     for number, line in enumerate(lines):
-        record = _decode(decoder, line, number + 1, len(schema.fields) + 1)
+        record = _decode(decoder, line, number + 1, len(schema.tensors))
+        if schema.is_sequence:
+            arrays["inputs"][number, : len(record.inputs)] = record.inputs
+            continue
         for field in schema.fields:
             arrays[field.name][number] = _values(getattr(record, field.name), field, number + 1)
         arrays[TARGETS][number] = record.target
@@ -37,9 +54,25 @@ def parse_jsonl(data: bytes | bytearray, schema: Schema) -> Parsed:
     )
 
 
+def encode_jsonl(inputs: Array, targets: Array | None = None) -> bytes:
+    """The same records as lines: `inputs` `(records, ...)`, and `targets` `(records,)` unless they are sequences, whose
+    padding is left out. Real numbers are written in full, so that they are read back to the bit.
+    """
+    if targets is None:
+        return b"".join(msgspec.json.encode({"inputs": row[row != PADDING].tolist()}) + b"\n" for row in inputs)
+    pairs = zip(inputs, targets.tolist(), strict=True)
+    return b"".join(msgspec.json.encode({"inputs": row.tolist(), "target": one}) + b"\n" for row, one in pairs)
+
+
 def _check_length(size: int, records: int, schema: Schema) -> None:
-    """Every value takes at least two bytes of text, so a file of empty lines claims no memory that it does not fill."""
-    if size < records * sum(2 * one.values for one in schema.tensors):
+    """Raise Malformed before memory is taken for records that the text cannot hold.
+
+    Every value takes at least two bytes, so a file of empty lines claims no memory that it does not fill. Sequences are
+    padded, so those of a few tokens would: padded they must keep to the limit in bytes, as they do in safetensors.
+    """
+    if schema.is_sequence:
+        check_bytes(records * schema.fields[0].row_bytes, schema)
+    elif size < records * sum(2 * one.values for one in schema.tensors):
         raise Malformed("line", f"{size} bytes are too few for {records} lines of the schema's shape")
 
 
@@ -65,6 +98,10 @@ def _values(value: Any, field: Field, number: int) -> Any:  # noqa: ANN401 - nes
 
 
 def _record_type(schema: Schema) -> type[msgspec.Struct]:
+    if schema.is_sequence:
+        token = Annotated[int, msgspec.Meta(ge=0, le=schema.classes - 1)]
+        tokens = Annotated[list[token], msgspec.Meta(min_length=LEAST_TOKENS, max_length=schema.fields[0].values)]
+        return msgspec.defstruct("Record", [("inputs", tokens)], forbid_unknown_fields=True)
     fields: list[tuple[str, Any]] = [(field.name, _field_type(field)) for field in schema.fields]
     target = Annotated[int, msgspec.Meta(ge=0, le=schema.classes - 1)]
     return msgspec.defstruct("Record", [*fields, ("target", target)], forbid_unknown_fields=True)

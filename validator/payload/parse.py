@@ -49,8 +49,9 @@ def parse(data: bytes, fmt: str, schema: Schema, limits: Limits | None = None) -
 
 
 def _request(size: int, fmt: str, schema: Schema, limits: Limits) -> Request:
-    # A payload cannot grow by more than the widest item per two bytes of text, whatever the schema would allow.
-    arrays = min(schema.largest_arrays, 8 * size)
+    # A payload cannot grow by more than the widest item per two bytes of text, whatever the schema would allow; padding
+    # is bounded by the limit in bytes instead.
+    arrays = min(schema.largest_arrays, schema.max_bytes if schema.is_sequence else 8 * size)
     return Request(fmt, schema, limits.cpu_seconds, limits.memory + 4 * (size + arrays))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from validator import strict_json
 from validator.payload.errors import Malformed
 from validator.payload.schema import (
     DTYPES,
@@ -30,19 +31,22 @@ from validator.payload.schema import (
 MAX_HEADER = 1 << 20
 _LENGTH = 8
 _METADATA = "__metadata__"
+_DEPTH = 3  # the header, its entries, and their lists
 _TAGS = {"float32": "F32", "uint8": "U8", "int32": "I32", "int64": "I64"}
 
 
-def encode_safetensors(inputs: Array | Mapping[str, Array], targets: Array) -> bytes:
+def encode_safetensors(inputs: Array | Mapping[str, Array], targets: Array | None = None) -> bytes:
     """The canonical payload of these records: one byte string for equal values.
 
     `inputs` is the one field `inputs`, or fields by name, each `(records, *shape)` of float32, uint8, int32 or int64;
-    `targets` is `(records,)` of integers. Larger items first, then by name; -0.0 is written as 0.0; the header is
-    padded with spaces to 8 bytes, so that every tensor is aligned. Raises ValueError for other dtypes.
+    `targets` is `(records,)` of integers, and left out for sequences of tokens. Larger items first, then by name; -0.0
+    is written as 0.0; the header is padded with spaces to 8 bytes, so that every tensor is aligned. Raises ValueError
+    for other dtypes.
     """
     named = dict(inputs) if isinstance(inputs, Mapping) else {"inputs": np.asarray(inputs)}
     arrays = {name: _plain(name, np.asarray(array)) for name, array in named.items()}
-    arrays[TARGETS] = np.ascontiguousarray(np.asarray(targets).astype("<i8", casting="safe"))
+    if targets is not None:
+        arrays[TARGETS] = np.ascontiguousarray(np.asarray(targets).astype("<i8", casting="safe"))
     header, bodies, at = {}, [], 0
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         body = array.tobytes()
@@ -82,13 +86,14 @@ def _read_header(text: bytes) -> dict[str, Any]:
     if not text.startswith(b"{"):
         raise Malformed("header", "not safetensors: the header does not begin with {")
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
+        found = strict_json.loads(text, _DEPTH, object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Malformed("header", "the safetensors header is not valid JSON") from None
+    header: dict[str, Any] = found  # type: ignore[assignment]  # begins with "{", so it is an object
     metadata = header.pop(_METADATA, {})
     if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
         raise Malformed("header", "the safetensors metadata must map texts to texts")
-    return header  # type: ignore[no-any-return]  # begins with "{", so it is an object
+    return header
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,9 +133,10 @@ def _check_offsets(header: dict[str, Any], size: int) -> None:
 
 def _records(header: dict[str, Any], schema: Schema) -> int:
     """The common first axis, after dtype, shape and size of every tensor have been checked."""
-    shape = header[TARGETS]["shape"]
-    if len(shape) != 1:
-        raise Malformed("shape", "targets must have one axis, the records")
+    first = schema.tensors[0]
+    shape = header[first.name]["shape"]
+    if len(shape) != 1 + len(first.shape):
+        raise Malformed("shape", f"tensor {first.name} must have {1 + len(first.shape)} axes, records first")
     check_records(shape[0], schema)
     for field in schema.tensors:
         entry = header[field.name]

@@ -1,4 +1,8 @@
-"""What a DAO accepts: names, dtypes, shapes and ranges of one record, and how many records and bytes at once."""
+"""What a DAO accepts: names, dtypes, shapes and ranges of one record, and how many records and bytes at once.
+
+A record is either its fields and a class, or, for language models, one sequence of tokens, of which each is to be
+predicted from those before it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 from validator.payload.errors import BadSchema, Malformed
 
 DType = Literal["float32", "uint8", "int32", "int64"]
+Task = Literal["classify", "next_token"]
 Array = NDArray[np.generic]
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
@@ -22,6 +27,10 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
     "int64": np.dtype("<i8"),
 }
 TARGETS = "targets"
+PADDING = -1
+"""Fills a sequence of tokens up at its end."""
+LEAST_TOKENS = 2
+"""In a sequence: one to predict, and one to predict it from."""
 MAX_VALUES = 1 << 24
 """Values in one field of one record."""
 
@@ -64,12 +73,15 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A record is its fields and one integer target in [0, classes). Raises BadSchema."""
+    """A record is its fields and one integer target in [0, classes); or, for the task next_token, one field, the
+    sequence of its tokens in [0, classes), and no target. Raises BadSchema.
+    """
 
     fields: tuple[Field, ...]
     classes: int
     max_records: int
     max_bytes: int
+    task: Task = "classify"
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -81,12 +93,19 @@ class Schema:
             raise BadSchema("the number of classes must be 1 to 2**31")
         if self.max_records < 1 or self.max_bytes < 1:
             raise BadSchema("a schema must allow at least one record and one byte")
+        if self.is_sequence and self.fields != (_tokens(self.fields[0].values, self.classes),):
+            raise BadSchema("the task next_token has one field, inputs: int64 tokens from padding (-1) to classes - 1")
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether a record is a sequence of tokens."""
+        return self.task == "next_token"
 
     @property
     def tensors(self) -> tuple[Field, ...]:
         """All tensors of a payload in canonical order: larger items first, so that all are aligned, then by name."""
-        targets = Field(TARGETS, "int64", (), 0, self.classes - 1)
-        return tuple(sorted((*self.fields, targets), key=lambda one: (-DTYPES[one.dtype].itemsize, one.name)))
+        targets = () if self.is_sequence else (Field(TARGETS, "int64", (), 0, self.classes - 1),)
+        return tuple(sorted((*self.fields, *targets), key=lambda one: (-DTYPES[one.dtype].itemsize, one.name)))
 
     @property
     def largest_arrays(self) -> int:
@@ -108,21 +127,34 @@ def classification(
     return Schema((Field("inputs", dtype, shape, minimum, maximum),), classes, max_records, max_bytes)
 
 
+def sequences(length: int, classes: int, *, max_records: int, max_bytes: int) -> Schema:
+    """The schema of language models: `inputs` holds up to `length` tokens in [0, classes). Raises BadSchema."""
+    return Schema((_tokens(length, classes),), classes, max_records, max_bytes, "next_token")
+
+
+def _tokens(length: int, classes: int) -> Field:
+    if length < LEAST_TOKENS:
+        raise BadSchema(f"a sequence must have room for at least {LEAST_TOKENS} tokens")
+    return Field("inputs", "int64", (length,), PADDING, classes - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Accepted records: one array a field, `(records, *shape)`, and `targets`, `(records,)` int64. All checked."""
+    """Accepted records: one array a field, `(records, *shape)`, and, unless they are sequences, `targets`, `(records,)`
+    int64. All checked.
+    """
 
     arrays: dict[str, Array]
 
     @property
     def records(self) -> int:
         """How many."""
-        return len(self.arrays[TARGETS])
+        return len(next(iter(self.arrays.values())))
 
     @property
-    def targets(self) -> Array:
-        """Class of each record, int64."""
-        return self.arrays[TARGETS]
+    def targets(self) -> Array | None:
+        """Class of each record, int64; None for sequences."""
+        return self.arrays.get(TARGETS)
 
 
 def check_bytes(size: int, schema: Schema) -> None:
@@ -151,4 +183,15 @@ def check_values(arrays: dict[str, Array], schema: Schema) -> Parsed:
         # As Python numbers: NumPy would round the bound to the array's dtype before comparing.
         if not (field.minimum <= array.min().item() and array.max().item() <= field.maximum):
             raise Malformed("range", f"{field.name} holds values outside {field.minimum} to {field.maximum}")
+    if schema.is_sequence:
+        _check_padding(arrays["inputs"])
     return Parsed(arrays)
+
+
+def _check_padding(tokens: Array) -> None:
+    """Raise Malformed("sequence") unless each row is at least two tokens, and then nothing but padding."""
+    real = tokens != PADDING
+    if not real[:, :LEAST_TOKENS].all():
+        raise Malformed("sequence", f"a sequence must begin with at least {LEAST_TOKENS} tokens")
+    if (real[:, 1:] & ~real[:, :-1]).any():
+        raise Malformed("sequence", "a sequence has padding before its last token")

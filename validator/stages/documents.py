@@ -100,7 +100,9 @@ def _problem(manifest: Manifest, weights: bytes, anchor: Records, queries: Recor
         problem = put_together(manifest, weights, anchor, queries)
     except InfluenceError as error:
         raise DocumentError(f"the manifest's model and data do not fit together: {error}") from error
-    if problem.classes != manifest.payload.classes or list(queries.inputs.shape[1:]) != manifest.payload.shape:
+    rules, sequences = manifest.payload, queries.targets.dim() == 2
+    fits = (list(queries.inputs.shape[1:]), problem.classes, "next_token" if sequences else "classify")
+    if fits != (rules.shape, rules.classes, rules.task):
         # Else a contribution that the schema accepts could be one that the model cannot take.
         raise DocumentError("the manifest's payload schema does not fit its model and queries")
     return problem

@@ -15,15 +15,18 @@ import torch
 from validator.content import TooLarge
 from validator.envelope import Context, Undecryptable, WrongContext, open_envelope
 from validator.influence import Records
-from validator.manifest import Manifest
+from validator.influence.records import NO_TARGET
+from validator.manifest import Manifest, PayloadRules
 from validator.payload import Malformed, Parsed, parse
-from validator.payload.schema import Schema, classification
+from validator.payload.schema import PADDING, Schema, classification, sequences
 from validator.rounds.types import Opened, Status, Submission
 
 
-def payload_schema(manifest: Manifest) -> Schema:
+def payload_schema(manifest: Manifest | PayloadRules) -> Schema:
     """The manifest's payload rules in the terms of the parser."""
     rules, limits = manifest.payload, manifest.limits
+    if rules.task == "next_token":
+        return sequences(rules.shape[0], rules.classes, max_records=limits.max_records, max_bytes=limits.envelope_bytes)
     return classification(
         tuple(rules.shape),
         rules.classes,
@@ -91,7 +94,7 @@ def _parse(
     return Opened(submission, included=True, records=to_records(parsed))
 
 
-def parse_payload(plain: bytes, manifest: Manifest) -> Parsed:
+def parse_payload(plain: bytes, manifest: Manifest | PayloadRules) -> Parsed:
     """Records of a payload by the manifest's rules, parsed in a worker; raises Malformed with the broken rule."""
     parsed = parse(plain, manifest.payload.format, payload_schema(manifest))
     fewest = manifest.limits.min_records
@@ -101,7 +104,20 @@ def parse_payload(plain: bytes, manifest: Manifest) -> Parsed:
 
 
 def to_records(parsed: Parsed) -> Records:
-    """Parsed arrays as tensors: inputs in the schema's dtype (uint8 pixels as float32), targets int64."""
+    """Parsed arrays as tensors: inputs in the schema's dtype (uint8 pixels as float32), targets int64 (n,); of
+    sequences the tokens, int64 (n, positions), and the next token at each position.
+    """
     inputs = torch.from_numpy(parsed.arrays["inputs"])
-    targets = torch.from_numpy(parsed.arrays["targets"])
-    return Records(inputs.to(torch.float32) if inputs.dtype == torch.uint8 else inputs, targets.to(torch.int64))
+    if parsed.targets is None:
+        return next_tokens(inputs)
+    targets = torch.from_numpy(parsed.targets).to(torch.int64)
+    return Records(inputs.to(torch.float32) if inputs.dtype == torch.uint8 else inputs, targets)
+
+
+def next_tokens(tokens: torch.Tensor) -> Records:
+    """Sequences (n, positions) int64, padded with -1 at the end, as records: every token but the first is a target, at
+    the position before its own. Padding becomes token 0, which no position with a target sees in a causal model.
+    """
+    targets = torch.full_like(tokens, NO_TARGET)
+    targets[:, :-1] = torch.where(tokens[:, 1:] == PADDING, NO_TARGET, tokens[:, 1:])
+    return Records(torch.where(tokens == PADDING, 0, tokens), targets)
