@@ -56,13 +56,21 @@ def test_score_round__paid_records__are_named_with_size_and_number(problem: Prob
     assert evidence.memory_count == paid > 0
     assert (evidence.memory, evidence.memory_size) == (digest(judged.memory).hex(), len(judged.memory))
     carry = carry_after(Carry(), b"e" * 32, evidence, judged.accepted)
-    assert carry.memory == (Remembered(TERMS.manifest, digest(judged.memory), len(judged.memory), paid),)
+    assert carry.memory == (Remembered(TERMS.manifest, digest(judged.memory), len(judged.memory), paid, 1),)
 
 
 def test_score_round__nothing_paid__names_no_file(problem: Problem) -> None:
     judged = judge(problem, opened(records("bad", 20, wrong=True), Status.MALFORMED, Status.UNAVAILABLE))
     assert judged.memory == b""
-    assert (judged.evidence.memory, judged.evidence.memory_count, judged.evidence.memory_size) == ("00" * 32, 0, 0)
+    evidence = judged.evidence
+    assert (evidence.memory, evidence.memory_count, evidence.memory_size, evidence.memory_epoch) == ("00" * 32, 0, 0, 0)
+
+
+def test_score_round__paid_records_sealed_to_a_newer_key__are_not_kept_under_the_older(problem: Problem) -> None:
+    items = opened(records("good", 20), records("bad", 20, wrong=True), Status.UNAVAILABLE)
+    for index, epoch in ((0, 3), (1, 9)):
+        items[index] = replace(items[index], submission=replace(items[index].submission, key_epoch=epoch))
+    assert judge(problem, items).evidence.memory_epoch == 3
 
 
 def test_score_round__memory_of_few_records__keeps_the_latest(problem: Problem) -> None:

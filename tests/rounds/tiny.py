@@ -76,7 +76,7 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def sized(data: bytes) -> tuple[bytes, int]:
+def sized(data: bytes, epoch: int) -> tuple[bytes, int]:
     return digest(data), len(data)
 
 

@@ -58,7 +58,7 @@ def rescore(
         Digests(
             probes=lambda data: file_digest(_sealed(case, secrets, data)),
             accepted=file_digest,
-            memory=lambda data: name_memory(secrets[case.manifest.sealed.key_epoch], data),
+            memory=lambda data, epoch: name_memory(secrets, data, epoch),
         ),
         memory=load_memory(case.store, case.manifest, case.carry, secrets, judgement.problem.anchor),
         probes=probes,

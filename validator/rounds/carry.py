@@ -37,4 +37,5 @@ def _remembered(evidence: Evidence) -> Remembered:
         digest=bytes.fromhex(evidence.memory),
         size=evidence.memory_size,
         count=evidence.memory_count,
+        epoch=evidence.memory_epoch,
     )

@@ -71,8 +71,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `previous`: digest of the last finalised round's bundle; `probes`: of the sealed file of the fitted estimator;
     `accepted`: of the file of keyed hashes of the records paid in this round, `accepted_count` of 16 bytes, ascending;
-    `memory`: of the sealed file of `memory_count` of these records, of `memory_size` bytes; all zero when there is
-    none.
+    `memory`: of the file of `memory_count` of these records, of `memory_size` bytes and sealed under `memory_epoch`;
+    all zero when there is none.
     """
 
     format: str
@@ -93,6 +93,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: Hex32
     memory_count: Natural
     memory_size: Natural
+    memory_epoch: Natural
     earnings: list[tuple[Address, Natural]]
     inputs_root: Hex32
     scores_root: Hex32
@@ -196,7 +197,9 @@ def _check_order(evidence: Evidence) -> None:
 def _check_ranges(evidence: Evidence) -> None:
     """Every number must fit the type that the contracts have for it, or it could not be hashed into a leaf."""
     totals = (evidence.pool, evidence.round_total, evidence.earned_total, *(amount for _, amount in evidence.earnings))
-    named = evidence.chain_id < 2**256 and evidence.round < 2**64 and evidence.attempt < 2**32
+    named = (
+        evidence.chain_id < 2**256 and evidence.round < 2**64 and max(evidence.attempt, evidence.memory_epoch) < 2**32
+    )
     counted = evidence.accepted_count <= sum(line.records for line in evidence.contributions if line.payable)
     counted = counted and evidence.memory_count <= evidence.accepted_count and evidence.memory_size <= MEMORY_BYTES
     fits = max(totals) < 2**128 and all(_fits(line) for line in evidence.contributions)

@@ -54,13 +54,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file, for `memory` the size
-    of the sealed file too. Pure functions.
+    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file. `memory` is told the key
+    epoch to seal under as well, and gives the size of the sealed file too. Pure functions.
     """
 
     probes: Callable[[bytes], bytes]
     accepted: Callable[[bytes], bytes]
-    memory: Callable[[bytes], tuple[bytes, int]]
+    memory: Callable[[bytes, int], tuple[bytes, int]]
 
 
 def own_versions() -> Versions:
@@ -119,9 +119,9 @@ def score_round(
     files = _Files(digests.probes(probes), digests.accepted(accepted), len(accepted) // HASH_BYTES)
     packed = b""
     if kept is not None:
-        packed = remembered.pack(kept)
-        digest, size = digests.memory(packed)
-        files = replace(files, memory=digest, memory_size=size, memory_count=len(kept))
+        packed, epoch = remembered.pack(kept), _newest_epoch(manifest, lines)
+        digest, size = digests.memory(packed, epoch)
+        files = replace(files, memory=digest, memory_size=size, memory_count=len(kept), memory_epoch=epoch)
     return Judged(_assemble(terms, carry, files, lines), accepted, packed, probes)
 
 
@@ -135,6 +135,7 @@ class _Files:
     memory: bytes = ZERO_DIGEST
     memory_size: int = 0
     memory_count: int = 0
+    memory_epoch: int = 0
 
 
 def _fit(terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None) -> Fitted:
@@ -171,6 +172,11 @@ def _accepted(lines: list[bundle.Line], distinct: Sequence[tuple[Opened, Records
     """Keyed hashes of the records that were paid, ascending."""
     paid = (fresh for line, (_, _, fresh) in zip(lines, distinct, strict=True) if line.payable)
     return b"".join(sorted(digest for fresh in paid for digest in fresh))
+
+
+def _newest_epoch(manifest: Manifest, lines: list[bundle.Line]) -> int:
+    """Whoever held only an older key may not read records that were sealed to a newer one."""
+    return max([manifest.sealed.key_epoch, *(line.key_epoch for line in lines if line.payable)])
 
 
 def _kept(
@@ -255,6 +261,7 @@ def _assemble(
         memory=files.memory.hex(),
         memory_count=files.memory_count,
         memory_size=files.memory_size,
+        memory_epoch=files.memory_epoch,
         earnings=list(earnings.items()),
         inputs_root="0" * 64,
         scores_root="0" * 64,

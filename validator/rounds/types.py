@@ -97,14 +97,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Where the records are that a finalised round paid for: the sealed file by `digest` and `size` in bytes, how many
-    it holds, and the digest of the manifest in force, which says who can open it.
+    """Where the records are that a finalised round paid for: the file by `digest` and `size` in bytes, how many it holds,
+    the key epoch that it is sealed under, and the digest of the manifest that was in force.
     """
 
     manifest: bytes
     digest: bytes
     size: int
     count: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,20 +18,20 @@ from validator.stages.documents import file_digest, load_manifest, read_by_diges
 MEMORY_INFO = b"poc-memory/1"
 
 
-def seal_memory(secret: bytes, plain: bytes) -> bytes:
+def seal_memory(secrets: Mapping[int, bytes], plain: bytes, epoch: int) -> bytes:
     """The file as it is published: only holders of the key epoch can read it, and all of them write the same bytes."""
-    return seal_shared(secret, plain, MEMORY_INFO)
+    return seal_shared(secrets[epoch], plain, MEMORY_INFO)
 
 
-def name_memory(secret: bytes, plain: bytes) -> tuple[bytes, int]:
+def name_memory(secrets: Mapping[int, bytes], plain: bytes, epoch: int) -> tuple[bytes, int]:
     """Digest and size of the sealed file."""
-    sealed = seal_memory(secret, plain)
+    sealed = seal_memory(secrets, plain, epoch)
     return file_digest(sealed), len(sealed)
 
 
 def epochs_of_memory(store: ContentSource, manifest: Manifest, carry: Carry) -> set[int]:
     """Key epochs that `load_memory` needs the secrets of."""
-    return {epoch for _, epoch in _relevant(store, manifest, carry)}
+    return {item.epoch for item in _relevant(store, manifest, carry)}
 
 
 def load_memory(
@@ -43,21 +43,19 @@ def load_memory(
     file is not what its bundle says.
     """
     rounds = []
-    for item, epoch in _relevant(store, manifest, carry):
-        plain = open_shared(secrets[epoch], read_by_digest(store, item.digest, item.size), MEMORY_INFO)
+    for item in _relevant(store, manifest, carry):
+        plain = open_shared(secrets[item.epoch], read_by_digest(store, item.digest, item.size), MEMORY_INFO)
         rounds.append(unpack(plain, item.count, like))
     return latest(rounds[::-1], manifest.scoring.memory_records)
 
 
-def _relevant(store: ContentSource, manifest: Manifest, carry: Carry) -> Iterator[tuple[Remembered, int]]:
-    """Files that hold the last `memory_records` records, newest first, each with the key epoch that it is sealed
-    under.
-    """
+def _relevant(store: ContentSource, manifest: Manifest, carry: Carry) -> Iterator[Remembered]:
+    """Files that hold the last `memory_records` records, newest first."""
     wanted = manifest.scoring.memory_records
     for item in reversed(carry.memory):
         earlier = load_manifest(store, item.manifest)
         if wanted <= 0 or (earlier.model.weights, earlier.payload) != (manifest.model.weights, manifest.payload):
             return
         if item.count:
-            yield item, earlier.sealed.key_epoch
+            yield item
             wanted -= item.count

@@ -43,7 +43,7 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> None:
     node.store.put(judged.accepted)
     node.store.put(_sealed_probes(node, manifest, judged.probes))
     if judged.memory:
-        node.store.put(seal_memory(node.epoch_secrets[manifest.sealed.key_epoch], judged.memory))
+        node.store.put(seal_memory(node.epoch_secrets, judged.memory, judged.evidence.memory_epoch))
     node.journal.take_step(state.round, state.attempt, "scored", to_step(outcome(judged.evidence), cid.digest))
     log.info("scored", round=state.round, attempt=state.attempt, contributions=len(submitted), evidence=str(cid))
 
@@ -89,7 +89,7 @@ def _judge(
         Digests(
             probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
             accepted=file_digest,
-            memory=lambda data: name_memory(secret, data),
+            memory=lambda data, epoch: name_memory(node.epoch_secrets, data, epoch),
         ),
         memory=load_memory(node.store, manifest, carry, node.epoch_secrets, judgement.problem.anchor),
         progress=node.progress,
