@@ -212,7 +212,7 @@ def noise(like: Records, count: int, rng: np.random.Generator, classes: int) -> 
 
 
 def wrong(records: Records, rng: np.random.Generator, classes: int) -> Records:
-    """Another label than the right one; of text, every next letter by another alphabet (a shift by 1 to classes - 1)."""
+    """Another label than the right one; of text, the letters of each record in another order."""
     if records.targets.dim() == 1:
         shift = torch.from_numpy(rng.integers(1, classes, len(records)))
         return Records(records.inputs, (records.targets + shift) % classes)

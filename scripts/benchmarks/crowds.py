@@ -105,7 +105,7 @@ def in_order(dao: Dao, offers: list[Offer], seed: int) -> Scores:
     return fitted.in_order([offer.records for offer in offers], lambda raw, stderr: raw > stderr)
 
 
-def alone(estimator: str, **params: Any) -> Callable[[Dao, list[Offer], int], Scores]:
+def alone(estimator: str, **params: float) -> Callable[[Dao, list[Offer], int], Scores]:
     """An estimator's value of each offer by itself."""
 
     def scores(dao: Dao, offers: list[Offer], seed: int) -> Scores:
@@ -192,28 +192,45 @@ def judged(dao: Dao, seed: int, names: list[str], truth_seeds: int) -> Iterator[
         share = shares(offers, verdict.payable())
         kinds = [offer.kind for offer in offers]
         yield {
-            "world": dao.world.name, "seed": seed, "estimator": name, "rho": rho, "ceiling": ceiling, "share": share,
-            "seconds": verdict.seconds, "kinds": kinds, "values": scores.values.tolist(), "stderr": scores.stderr.tolist(),
+            "world": dao.world.name,
+            "seed": seed,
+            "estimator": name,
+            "rho": rho,
+            "ceiling": ceiling,
+            "share": share,
+            "seconds": verdict.seconds,
+            "kinds": kinds,
+            "values": scores.values.tolist(),
+            "stderr": scores.stderr.tolist(),
             "truth": own.mean(0).tolist(),
-        }  # fmt: skip
+        }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each world and estimator, the mean over crowds and the worst."""
-    lines = [
-        "| world | estimator | crowds | Spearman | ceiling | of ceiling | good | near-copies | garbage | worst garbage | s |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    columns = [
+        "world",
+        "estimator",
+        "crowds",
+        "Spearman",
+        "ceiling",
+        "ratio",
+        "good",
+        "near-copies",
+        "garbage",
+        "worst-garbage",
+        "seconds",
     ]
+    lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for world, name in dict.fromkeys((row["world"], row["estimator"]) for row in rows):
         own = [row for row in rows if (row["world"], row["estimator"]) == (world, name)]
         bad = [sum(row["share"].get(kind, 0) for kind in GARBAGE) for row in own]
         good = np.mean([row["share"]["clean"] + row["share"]["narrow"] for row in own])
         copies = np.mean([row["share"].get("copy", 0) for row in own])
-        rho, ceiling = (float(np.mean([row[key] for row in own])) for key in ("rho", "ceiling"))
-        lines.append(
-            f"| {world} | {name} | {len(own)} | {rho:.3f} | {ceiling:.3f} | {rho / max(ceiling, 1e-9):.2f} | {good:.1%} | {copies:.1%} "
-            f"| {np.mean(bad):.1%} | {max(bad):.1%} | {np.mean([row['seconds'] for row in own]):.1f} |"
-        )
+        rho, ceiling, seconds = (float(np.mean([row[key] for row in own])) for key in ("rho", "ceiling", "seconds"))
+        numbers = (f"{rho:.3f}", f"{ceiling:.3f}", f"{rho / max(ceiling, 1e-9):.2f}", f"{good:.1%}", f"{copies:.1%}")
+        words = (world, name, str(len(own)), *numbers, f"{np.mean(bad):.1%}", f"{max(bad):.1%}", f"{seconds:.1f}")
+        lines.append("| " + " | ".join(words) + " |")
     return "\n".join(lines)
 
 
@@ -234,22 +251,15 @@ def main() -> None:
             for row in judged(found_dao(WORLDS[world], seed), seed, given.estimators, given.truth):
                 rows.append(row)
                 short = {kind: f"{part:.3f}" for kind, part in sorted(row["share"].items())}
-                print(
-                    world,
-                    seed,
-                    row["estimator"],
-                    f"{row['rho']:.3f} of {row['ceiling']:.3f}",
-                    short,
-                    f"{row['seconds']:.1f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                found = f"{row['rho']:.3f} of {row['ceiling']:.3f}"
+                print(world, seed, row["estimator"], found, short, file=sys.stderr, flush=True)
     if given.json:
         print(json.dumps({"machine": machine(), "rows": rows}))
         return
     where = machine()
     print(
-        f"{where['date']}, {where['cpu']}, {where['cores']} cores, Python {where['python']}, torch {where['torch']}; {given.truth} retrainings\n"
+        f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, torch {where['torch']}; "
+        f"{given.truth} retrainings behind each gain\n"
     )
     print(table(rows))
 

@@ -54,8 +54,8 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file. `memory` is told the key
-    epoch to seal under as well, and gives the size of the sealed file too. Pure functions.
+    """How files that stand beside the bundle are named in it: 32 bytes for the bytes of a file. `memory` is told the
+    key epoch to seal under as well, and gives the size of the sealed file too. Pure functions.
     """
 
     probes: Callable[[bytes], bytes]

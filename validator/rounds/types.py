@@ -97,8 +97,8 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Where the records are that a finalised round paid for: the file by `digest` and `size` in bytes, how many it holds,
-    the key epoch that it is sealed under, and the digest of the manifest that was in force.
+    """Where the records are that a finalised round paid for: the file by `digest` and `size` in bytes, how many it
+    holds, the key epoch that it is sealed under, and the digest of the manifest that was in force.
     """
 
     manifest: bytes
