@@ -208,19 +208,8 @@ def judged(dao: Dao, seed: int, names: list[str], truth_seeds: int) -> Iterator[
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each world and estimator, the mean over crowds and the worst."""
-    columns = [
-        "world",
-        "estimator",
-        "crowds",
-        "Spearman",
-        "ceiling",
-        "ratio",
-        "good",
-        "near-copies",
-        "garbage",
-        "worst-garbage",
-        "seconds",
-    ]
+    columns = ["world", "estimator", "crowds", "Spearman", "ceiling", "ratio"]
+    columns += ["good", "near-copies", "garbage", "worst garbage", "seconds"]
     lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for world, name in dict.fromkeys((row["world"], row["estimator"]) for row in rows):
         own = [row for row in rows if (row["world"], row["estimator"]) == (world, name)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load
 
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
@@ -16,6 +18,7 @@ from validator.content import Cid, LocalStore
 from validator.envelope import Context, seal
 from validator.journal import ProtectionError, SigningProtection
 from validator.journal.protection import Slot
+from validator.payload import encode_safetensors
 from validator.rounds.types import Status
 from validator.stages.round import tick
 
@@ -45,6 +48,33 @@ def test_round__three_validators__finalise_on_equal_bits_and_an_audit_agrees(wor
     assert verdict.signatures == 3
     assert look_up(world.wallet, honest.id).line.paid > 0
     assert look_up(world.wallet, noise.id).line.paid == 0
+
+
+def test_round__near_copy_of_what_an_earlier_round_paid__adds_next_to_nothing_and_an_audit_agrees(world: World):
+    payload = world.payload()
+    first = contribute(world.contributor(), payload)
+    world.contribute(NOISE)
+    nodes = [world.node(name) for name in world.names]
+    world.play(nodes, lambda: world.is_final(1))
+    copy = contribute(world.contributor(), nearly(payload))
+    world.contribute(NOISE)
+    world.play(nodes, lambda: world.is_final(2))
+    original, repeated = look_up(world.wallet, first.id).line, look_up(world.wallet, copy.id).line
+    assert repeated.repeats == 0
+    assert repeated.raw < original.raw / 4
+    world.add_home("auditor")
+    keys = world.keys["auditor"]
+    grant(world.wallet, world.steward, keys.address, keys.hpke_key, [1])
+    world.chain.mine(3)
+    verdict = audit_round(world.wallet, world.home("auditor"), 2, 4)
+    assert verdict.match, verdict.to_dict()
+
+
+def nearly(payload: bytes) -> bytes:
+    """The same to the eye, and no hash is equal: every value moved to the next one."""
+    found = load(payload)
+    moved = np.clip(np.nextafter(found["inputs"], np.float32(0.5)), 0, 1)
+    return encode_safetensors(moved, found["targets"])
 
 
 def test_round__claimed__pays_the_contributor_whoever_sends_it(world: World):
