@@ -70,7 +70,7 @@ def options_from(
 
 def convert(
     source: Source,
-    out: Annotated[Path, typer.Option(help="File to write the payload to.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="File to write the payload to.")],
     manifest: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="The DAO's manifest; by default that of the open round."),
@@ -131,7 +131,8 @@ def told(converted: Converted) -> Iterator[str]:
         f"{converted.records:,} records, {kinds or f'{converted.classes:,} classes'}, {len(converted.payload):,} bytes"
     )
     for entry in described(converted)["dropped"]:
-        yield f"left out {entry['count']:,}: {entry['reason']} ({', '.join(entry['first'])}{_more(entry)})"
+        words = f"left out {entry['count']:,}: {entry['reason']} ({', '.join(entry['first'])}{_more(entry)})"
+        yield "".join(letter if letter.isprintable() else "?" for letter in words)  # names of files hold anything
     if converted.repeats:
         yield f"warning: {converted.repeats:,} records repeat another one of this file exactly; they earn nothing"
 
