@@ -123,7 +123,7 @@ def test_convert__table_by_the_open_round_s_manifest__is_a_payload_that_may_be_s
     told = ask("convert", f"{tmp_path}/a.csv", "--label", "digit", "--out", str(out), "--home", "{auditor}").answered()
 
     assert told.splitlines() == [
-        f"9 records, 1 classes, {out.stat().st_size:,} bytes",
+        f"records: 9, classes: 1, bytes: {out.stat().st_size:,}",
         "left out 1: a value lies outside 0 to 1 (line 11)",
         f"written to {out}",
     ]
@@ -141,7 +141,7 @@ def test_convert__records_that_repeat_another__are_warned_about(ask: Ask, places
 
     told = ask("convert --label digit --manifest", manifest, f"{tmp_path}/a.csv", "--out", f"{tmp_path}/out").answered()
 
-    assert "warning: 2 records repeat another one of this file exactly; they earn nothing" in told
+    assert "warning: exact repeats of a record within this source: 2; they earn nothing" in told
 
 
 BAD_TABLES = [

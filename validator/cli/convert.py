@@ -126,15 +126,13 @@ def described(converted: Converted) -> dict[str, Any]:
 
 def told(converted: Converted) -> Iterator[str]:
     """The same for people."""
-    kinds = f"{converted.tokens:,} tokens, {converted.classes:,} different ones" if converted.tokens else ""
-    yield (
-        f"{converted.records:,} records, {kinds or f'{converted.classes:,} classes'}, {len(converted.payload):,} bytes"
-    )
+    kinds = f"tokens: {converted.tokens:,}, different ones: " if converted.tokens else "classes: "
+    yield f"records: {converted.records:,}, {kinds}{converted.classes:,}, bytes: {len(converted.payload):,}"
     for entry in described(converted)["dropped"]:
         words = f"left out {entry['count']:,}: {entry['reason']} ({', '.join(entry['first'])}{_more(entry)})"
         yield "".join(letter if letter.isprintable() else "?" for letter in words)  # names of files hold anything
     if converted.repeats:
-        yield f"warning: {converted.repeats:,} records repeat another one of this file exactly; they earn nothing"
+        yield f"warning: exact repeats of a record within this source: {converted.repeats:,}; they earn nothing"
 
 
 def _more(entry: dict[str, Any]) -> str:
