@@ -147,6 +147,15 @@ def test_convert__declared_size_beyond_the_limit__is_not_unpacked(
         convert(path, rules())
 
 
+def test_convert__archive_cut_at_its_front__is_refused_in_one_line(tmp_path: Path) -> None:
+    # Its directory then points to places before the file begins.
+    data = npz(tmp_path, inputs=INPUTS, targets=TARGETS).read_bytes()
+
+    for cut in range(1, 60):
+        with pytest.raises(ConvertError, match="not an npz"):
+            convert(write(tmp_path, "b.npz", data[cut:]), rules())
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_convert__mutated_archive__only_our_errors_come_out(tmp_path: Path, data: st.DataObject) -> None:

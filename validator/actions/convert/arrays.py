@@ -51,7 +51,9 @@ def _load(path: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
                 held = ", ".join(name.removesuffix(".npy") for name in names)[:200] or "nothing"
                 raise ConvertError(f"{path} must hold exactly {' and '.join(wanted)}; it holds {held}")
             return {name: _array(path, archive, name) for name in wanted}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of the file itself; a place outside it, which a damaged archive points to, has no name
         raise ConvertError(f"{path} is not an npz file, or a damaged one") from None
 
 
