@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -236,6 +237,24 @@ def _is_plain(value: object, depth: int) -> bool:
     parts = [*value, *value.values()] if isinstance(value, dict) else value
     names = all(isinstance(key, str) for key in value) if isinstance(value, dict) else True
     return names and all(_is_plain(part, depth - 1) for part in parts)
+
+
+def read_rules(data: bytes) -> PayloadRules:
+    """What a contributor needs of a manifest: from its canonical bytes, or from the steward's manifest.toml, which
+    names no files yet. Raises ManifestError.
+    """
+    if len(data) > MAX_BYTES:
+        raise ManifestError(f"manifest of more than {MAX_BYTES} bytes")
+    if data.lstrip()[:1] == b"{":
+        manifest = parse_manifest(data)
+        return PayloadRules(payload=manifest.payload, limits=manifest.limits)
+    try:
+        document = tomllib.loads(data.decode())
+        return PayloadRules.model_validate({key: document.get(key, {}) for key in ("payload", "limits")})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(f"the manifest is neither canonical JSON nor TOML: {error}") from None
+    except ValidationError as error:
+        raise ManifestError(f"manifest refused: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:

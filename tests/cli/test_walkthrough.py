@@ -221,8 +221,10 @@ def scored(joined: Site, parts: Any) -> Site:
     done = site.shell("honest", "contribute good --json").json()
     assert done == {**done, "id": 1, "records": 40}
     noise = Crowd(parts, 0)._noise()
-    (site.folder / "noise").write_bytes(encode_safetensors(noise.inputs, noise.targets))
-    assert "validator score 2" in site.run("noisy", f"contribute {site.folder}/noise").answered()
+    header = ",".join([*(f"pixel{number}" for number in range(64)), "digit"])
+    rows = np.column_stack([noise.inputs.astype(float), noise.targets])
+    np.savetxt(site.folder / "noise.csv", rows, "%.17g", ",", header=header, comments="")
+    assert "validator score 2" in site.run("noisy", f"contribute {site.folder}/noise.csv --label digit").answered()
 
     def final() -> bool:
         assert site.started["validator"].poll() is None, site.log("validator")

@@ -16,6 +16,7 @@ POSITIONS: dict[Path, tuple[str, ...]] = {
     ("audit",): ("1",),
     ("charge-unrevealed",): ("1",),
     ("contribute",): ("FILE",),
+    ("convert",): ("FILE", "--out", "OUT"),
     ("dao", "admit"): (ADDRESS,),
     ("dao", "collect"): ("1",),
     ("dao", "fund"): ("1",),

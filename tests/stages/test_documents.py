@@ -65,6 +65,17 @@ def test_load_judgement__other_key__does_not_open(tmp_path: Path):
         load_judgement(store, _manifest(store, sealed, WEIGHTS), generate_keypair().secret, CONTEXT)
 
 
+def test_load_judgement__queries_with_a_class_for_sequences__are_refused(tmp_path: Path):
+    # Else every contribution would have targets of another shape than the queries, and none could be scored.
+    store, pair = LocalStore(tmp_path), generate_keypair()
+    sealed = seal(pack_sealed(_records(4), _records(6), b"k" * 32), [pair.public], CONTEXT)
+    manifest = _manifest(store, sealed, WEIGHTS)
+    tokens = {"task": "next_token", "dtype": "int64", "minimum": "0", "maximum": "1"}
+    payload = manifest.payload.model_copy(update=tokens)
+    with pytest.raises(DocumentError, match="payload schema does not fit"):
+        load_judgement(store, manifest.model_copy(update={"payload": payload}), pair.secret, CONTEXT)
+
+
 @pytest.mark.parametrize("plain", [b"", b"junk", pack_sealed(_records(4), _records(6), b"short")])
 def test_load_judgement__sealed_file_lacks_a_part__is_said_in_one_line(tmp_path: Path, plain: bytes):
     store, pair = LocalStore(tmp_path), generate_keypair()

@@ -12,10 +12,10 @@ from validator.chain.transactions import Receipt
 from validator.content import ContentSource
 from validator.envelope import Context, seal
 from validator.errors import ValidatorError
+from validator.manifest import Manifest
 from validator.rounds.evidence import Evidence, Line
 from validator.rounds.lifecycle import Fact, Phase, fold
 from validator.stages.documents import load_manifest, read_evidence
-from validator.stages.open import parse_payload
 
 
 class ContributorError(ValidatorError):
@@ -115,16 +115,14 @@ def claim(wallet: Wallet, account: str) -> tuple[int, Receipt]:
     return due, wallet.sender.send(call, intent=f"claim/{account.lower()}/{earned}/{time.time_ns()}")
 
 
-def check_payload(wallet: Wallet, payload: bytes) -> int:
-    """Parse `payload` as the validators will, by the rules of the open round's manifest; returns the number of records.
+def open_manifest(view: View) -> Manifest:
+    """The manifest of the open round, by whose rules a payload is made."""
+    number, _, _ = view.contracts.rounds.submission_terms()
+    return load_manifest(view.store, view.contracts.rounds.round_info(number).manifest)
 
-    Raises Malformed with the reason for which they would refuse it, and ContributorError when its envelope would be too
-    large: either would cost the deposit.
-    """
-    number, _, _ = wallet.contracts.rounds.submission_terms()
-    manifest = load_manifest(wallet.store, wallet.contracts.rounds.round_info(number).manifest)
-    records = parse_payload(payload, manifest).records
+
+def check_size(wallet: Wallet, payload: bytes, manifest: Manifest) -> None:
+    """Raise ContributorError when the envelope of `payload` would be too large, which would cost the deposit."""
     size, limit = len(_seal(wallet, payload)[0]), manifest.limits.envelope_bytes
     if size > limit:
         raise ContributorError(f"sealed, the payload takes {size} bytes, {limit} are accepted: leave records out")
-    return records

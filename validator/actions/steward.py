@@ -94,14 +94,14 @@ def rehearse(substance: Substance) -> tuple[Manifest, Problem]:
     manifest = _manifest(substance.rules, nowhere, nowhere, 1)
     estimator_settings(manifest.estimator.name, manifest.estimator.arguments())
     payload_schema(manifest)
+    if (substance.queries.targets.dim() == 2) != (manifest.payload.task == "next_token"):
+        raise StewardError("queries whose targets are one a position go with payload.task next_token, and only they")
     problem = put_together(manifest, substance.weights, substance.anchor, substance.queries)
     rules, inputs = manifest.payload, substance.queries.inputs
     wanted = torch.int64 if rules.dtype == "int64" else torch.float32
     if list(inputs.shape[1:]) != rules.shape or inputs.dtype != wanted:
         found = f"{inputs.dtype} {list(inputs.shape[1:])}"
         raise StewardError(f"the queries have inputs of {found}, payload asks for {wanted} {rules.shape}")
-    if (substance.queries.targets.dim() == 2) != (rules.task == "next_token"):
-        raise StewardError("queries whose targets are one a position go with payload.task next_token, and only they")
     if problem.classes != rules.classes:
         raise StewardError(f"payload.classes is {rules.classes}, the model tells {problem.classes} apart")
     return manifest, problem

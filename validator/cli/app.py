@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from validator.cli import audit, contributor, dao, demo, devchain, exact, faults, keys, keys_import, node, upkeep, web
+from validator.cli import (
+    audit,
+    contributor,
+    convert,
+    dao,
+    demo,
+    devchain,
+    exact,
+    faults,
+    keys,
+    keys_import,
+    node,
+    upkeep,
+    web,
+)
 from validator.errors import ValidatorError
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -25,7 +39,7 @@ keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
-for room in (devchain, node, contributor, audit, faults, web, demo):
+for room in (devchain, node, convert, contributor, audit, faults, web, demo):
     room.register(app)
 
 

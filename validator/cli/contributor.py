@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from validator.cli.common import Content, Contract, Home, Json, Rpc, checked_address, emit, settings_for
+from validator.cli.convert import (
+    Classes,
+    Columns,
+    DocumentsIn,
+    Label,
+    Skip,
+    Source,
+    Take,
+    Tokenizer,
+    described,
+    options_from,
+    told,
+)
 from validator.words import points, reason_words, units
 
 
@@ -20,27 +32,39 @@ def register(app: typer.Typer) -> None:
 
 
 def contribute(
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Payload in the manifest's format.")
-    ],
+    source: Source,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Convert and check, and send nothing.")] = False,
+    label: Label = None,
+    columns: Columns = None,
+    classes: Classes = None,
+    documents: DocumentsIn = None,
+    tokenizer: Tokenizer = None,
+    skip: Skip = 0,
+    take: Take = None,
     home: Home = None,
     rpc: Rpc = None,
     contract: Contract = None,
     content: Content = None,
     as_json: Json = False,
 ) -> None:
-    """Check a payload against the DAO's schema, seal it in your name, store it and submit it."""
+    """Convert your file or folder by the DAO's rules if need be, seal it in your name, store it and submit it."""
     from validator.actions.connect import open_wallet
-    from validator.actions.contributor import check_payload
+    from validator.actions.contributor import check_size, open_manifest
     from validator.actions.contributor import contribute as send
+    from validator.actions.convert import convert
 
+    options = options_from(label, columns, classes, documents, tokenizer, skip, take)
     wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract, content=content))
-    payload = file.read_bytes()
-    records = check_payload(wallet, payload)
-    done = send(wallet, payload)
-    answer = {"id": done.id, "cid": done.cid, "size": done.size, "records": records, "gas": done.gas}
-    words = f"contribution {done.id}: {records} records, {done.size:,} bytes sealed, {done.cid}"
-    emit(answer, as_json, [words, f"look it up with: validator score {done.id}"])
+    manifest = open_manifest(wallet)
+    converted = convert(source, manifest, options)
+    check_size(wallet, converted.payload, manifest)
+    if dry_run:
+        emit(described(converted), as_json, [*told(converted), "dry run: nothing was sent"])
+        return
+    done = send(wallet, converted.payload)
+    answer = {**described(converted), "id": done.id, "cid": done.cid, "size": done.size, "gas": done.gas}
+    words = f"contribution {done.id}: {done.size:,} bytes sealed, {done.cid}"
+    emit(answer, as_json, [*told(converted), words, f"look it up with: validator score {done.id}"])
 
 
 def score(
