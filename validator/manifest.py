@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from validator import strict_json
 from validator.errors import ValidatorError
@@ -54,6 +54,15 @@ class File(Part):
     size: Count
 
 
+def _no_program(family: object) -> object:
+    if family == "torch_export":
+        raise ValueError(
+            "torch_export is refused, because loading a .pt2 file unpickles what is in it, which can run any code: "
+            "use gpt, or transformers with safetensors"
+        )
+    return family
+
+
 class Model(Part):
     """A model family by name, its configuration, and its weights as safetensors.
 
@@ -62,7 +71,7 @@ class Model(Part):
     makes of them is checked when the model is built.
     """
 
-    family: Literal["mlp", "convnet", "gpt", "transformers"]
+    family: Annotated[Literal["mlp", "convnet", "gpt", "transformers"], BeforeValidator(_no_program)]
     config: dict[str, Any] = Field(max_length=MOST_ENTRIES)
     weights: File
 

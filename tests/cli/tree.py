@@ -17,6 +17,7 @@ POSITIONS: dict[Path, tuple[str, ...]] = {
     ("charge-unrevealed",): ("1",),
     ("contribute",): ("FILE",),
     ("dao", "admit"): (ADDRESS,),
+    ("dao", "check"): ("FOLDER",),
     ("dao", "collect"): ("1",),
     ("dao", "fund"): ("1",),
     ("dao", "grant"): (ADDRESS,),

@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from validator.cli import audit, contributor, dao, demo, devchain, exact, faults, keys, keys_import, node, upkeep, web
+from validator.cli import (
+    audit,
+    check,
+    contributor,
+    dao,
+    demo,
+    devchain,
+    exact,
+    faults,
+    keys,
+    keys_import,
+    node,
+    upkeep,
+    web,
+)
 from validator.errors import ValidatorError
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -21,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 upkeep.register(dao.app)
+check.register(dao.app)
 keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
