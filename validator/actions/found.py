@@ -125,8 +125,7 @@ def _check_token(w3: Web3, address: str) -> None:
 def read_substance(folder: Path) -> Substance:
     """The DAO's folder: manifest.toml, weights.safetensors, anchor.safetensors and queries.safetensors.
 
-    The two data files hold `inputs` (n, ...) and int64 `targets` (n,). A model of the family `transformers` may leave
-    its configuration to a config.json, as the library writes it.
+    The two data files hold `inputs` (n, ...) and int64 `targets` (n,).
     """
     return Substance(
         weights=_read(folder / "weights.safetensors"),
@@ -137,6 +136,7 @@ def read_substance(folder: Path) -> Substance:
 
 
 def _with_config_json(rules: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A model of the family `transformers` may leave its configuration to a config.json, as the library writes it."""
     model = rules.get("model")
     if not isinstance(model, dict) or model.get("family") != "transformers" or "config" in model:
         return rules
