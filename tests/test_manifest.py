@@ -97,11 +97,6 @@ def test_make_manifest__configuration_out_of_bounds__is_refused_in_one_line(docu
     assert "\n" not in str(caught.value)
 
 
-def test_make_manifest__exported_program__is_refused_with_the_reason():
-    with pytest.raises(ManifestError, match=r"model\.family: .*torch_export is refused, because loading .* unpickles"):
-        make_manifest(model("torch_export"))
-
-
 def test_to_bytes__manifest_of_before_nested_configurations__keeps_its_digest():
     document = model("mlp", inputs=64, hidden=[64], classes=10, activation="relu")
     config = b'"config":{"activation":"relu","classes":10,"hidden":[64],"inputs":64},"family":"mlp"'

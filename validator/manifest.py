@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from validator import strict_json
 from validator.errors import ValidatorError
@@ -54,24 +54,15 @@ class File(Part):
     size: Count
 
 
-def _no_program(family: object) -> object:
-    if family == "torch_export":
-        raise ValueError(
-            "torch_export is refused, because loading a .pt2 file unpickles what is in it, which can run any code: "
-            "use gpt, or transformers with safetensors"
-        )
-    return family
-
-
 class Model(Part):
     """A model family by name, its configuration, and its weights as safetensors.
 
-    Entries of a built-in family are integers, texts and lists of integers. Those of `transformers` may also be true or
-    false, lists of texts, and objects, MOST_DEPTH deep; real numbers are decimal strings there too. What each family
-    makes of them is checked when the model is built.
+    Entries are integers, texts and lists of integers. Those of `transformers` may also be true or false, lists of
+    texts, and objects, MOST_DEPTH deep; real numbers are decimal strings there too. What each family makes of them is
+    checked when the model is built.
     """
 
-    family: Annotated[Literal["mlp", "convnet", "gpt", "transformers"], BeforeValidator(_no_program)]
+    family: Literal["mlp", "convnet", "gpt", "transformers", "torch_export"]
     config: dict[str, Any] = Field(max_length=MOST_ENTRIES)
     weights: File
 

@@ -48,7 +48,8 @@ def test_check__json__one_object(run: Zygote, dao: Path):
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ('family = "mlp"', 'family = "torch_export"', "torch_export is refused, because loading"),
+        ('family = "mlp"', 'family = "pickle"', "manifest refused: model.family"),
+        ('family = "mlp"', 'family = "torch_export"', "the configuration of torch_export is empty"),
         ('family = "mlp"', 'family = "gpt"', "must have exactly the keys context, heads"),
         ("classes = 10\n\n[limits]", "classes = 9\n\n[limits]", "payload.classes is 9"),
         ('maximum = "1"', 'maximum = "0.5"', "anchor: no contributor could bring such records"),
