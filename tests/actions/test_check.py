@@ -208,6 +208,20 @@ def test_run__operator_without_a_rule__names_it_and_its_module(
     assert found.to_dict()["refused"][0]["op"] == op
 
 
+def test_run__operator_refused_in_the_curvature_only__is_found_while_fitting() -> None:
+    """Gauss-Newton products differentiate a gradient, and convolutions have no rule for that yet."""
+    model = build(
+        "convnet", {"channels": 1, "height": 2, "width": 2, "filters": [2], "classes": 3, "activation": "relu"}
+    )
+    initialise(model, Stream(b"check", "convnet"))
+    flat = [records(20, "anchor"), records(30, "queries")]
+    problem = Problem(model, *(Records(part.inputs.reshape(-1, 1, 2, 2), part.targets) for part in flat))
+    manifest, _ = rehearse(substance())
+    estimator = manifest.estimator.model_copy(update={"name": "classical", "params": {"iterations": 1}})
+    found = run(manifest.model_copy(update={"estimator": estimator}), problem, 5, 4, silent)
+    assert [(one.during, one.op) for one in found.refused] == [("fitting or scoring", "aten.convolution")]
+
+
 def test_refusals__model_of_supported_operators__none() -> None:
     assert refusals(rehearse(substance())[1]) == ()
 

@@ -21,9 +21,10 @@ from torch.export import Dim, export
 from validator.exact import exact
 from validator.exact.random import Stream
 from validator.families import check_apart
-from validator.families.exported import PROGRAM, Program, open_model
+from validator.families.exported import Program, open_model
 from validator.families.exported_write import save_program
 from validator.families.operators import operator
+from validator.families.program import PROGRAM
 from validator.influence import InfluenceError, Problem, Records, fit
 from validator.influence.models import build, initialise
 

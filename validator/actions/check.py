@@ -15,23 +15,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from validator.actions.advice import advise
+from validator.actions.made_up import CheckError, check_payload, draw, opening_seconds
 from validator.actions.steward import Substance, rehearse
-from validator.errors import ValidatorError
 from validator.exact import ExactError, UnsupportedOp, exact
-from validator.exact.random import Stream
 from validator.influence import InfluenceError, Problem, Records, fit
-from validator.influence.records import NO_TARGET
 from validator.influence.response import Response
 from validator.manifest import Manifest
-from validator.payload import Malformed, encode_safetensors, parse
-from validator.payload.safetensors_format import parse_safetensors
 from validator.rounds.earnings import payable_score
-from validator.stages.open import payload_schema
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, parts done, parts in all)."""
@@ -41,11 +35,6 @@ SAMPLE = 8
 """Contributions that are made up and scored."""
 
 _BATCH, _REPEATS = 64, 3
-_PADDING = -1
-
-
-class CheckError(ValidatorError):
-    """The folder is whole, and cannot be scored with all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +120,7 @@ def check(substance: Substance, contributions: int, records: int | None, progres
     if not limits.min_records <= size <= limits.max_records:
         raise CheckError(f"contributions have {limits.min_records} to {limits.max_records} records, not {size}")
     for name, data in (("anchor", problem.anchor), ("queries", problem.queries)):
-        _parsed(name, data, manifest)
+        check_payload(name, data, manifest)
     return run(manifest, problem, contributions, size, progress)
 
 
@@ -151,9 +140,12 @@ def run(manifest: Manifest, problem: Problem, contributions: int, records: int, 
     )
     if found.refused:
         return found
+    crowd = draw(problem.anchor, min(SAMPLE, contributions), records, SEED)
     with _trainable():
-        crowd = _crowd(problem.anchor, min(SAMPLE, contributions), records)
-        cost, scored = _measure(manifest, problem, crowd, contributions, progress)
+        try:
+            cost, scored = _measure(manifest, problem, crowd, contributions, progress)
+        except UnsupportedOp as error:  # curvature takes gradients of gradients, which meet operators of their own
+            return replace(found, refused=(_refusal("fitting or scoring", error),))
         present, anchor_present = objective(problem, problem.queries), objective(problem, problem.anchor)
     found = replace(found, present=present, anchor_present=anchor_present, cost=cost, scored=scored)
     return replace(found, warnings=tuple(advise(manifest, found.to_dict())))
@@ -167,9 +159,13 @@ def refusals(problem: Problem) -> tuple[Refusal, ...]:
             with exact(), _trainable():
                 call(problem, problem.anchor.select(torch.tensor([0])))
         except UnsupportedOp as error:
-            refused.append(Refusal(during, error.op, error.where or "the model", str(error)))
+            refused.append(_refusal(during, error))
             break  # the gradient begins with a forward pass
     return tuple(refused)
+
+
+def _refusal(during: str, error: UnsupportedOp) -> Refusal:
+    return Refusal(during, error.op, error.where or "the model", " ".join(str(error).split()))
 
 
 def forward(problem: Problem, records: Records) -> Tensor:
@@ -215,7 +211,7 @@ def _measure(
         **estimator.arguments(),
     )
     fit_seconds = time.perf_counter() - started
-    opening = _opening(few, manifest)
+    opening = opening_seconds(few, manifest)
     started = time.perf_counter()
     progress(f"scoring {sample} contributions", 0, 1)
     raw, stderr = fitted.score(crowd, groups=torch.arange(len(crowd)) // size).to_fixed()
@@ -245,45 +241,6 @@ def _trainable() -> Iterator[None]:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise CheckError(f"the model cannot be trained: {' '.join(str(error).split())[:300]}") from error
-
-
-def _crowd(anchor: Records, contributions: int, size: int) -> Records:
-    """Records of the anchor in an order of our own, over and over."""
-    stream, wanted = Stream(SEED, "crowd"), contributions * size
-    orders = [stream.permutation(len(anchor)) for _ in range(-(-wanted // len(anchor)))]
-    return anchor.select(torch.cat(orders)[:wanted])
-
-
-def _parsed(name: str, records: Records, manifest: Manifest) -> None:
-    """Raises CheckError unless a contributor could bring these very records, but for their number."""
-    data = _payload(records, manifest)
-    schema = replace(payload_schema(manifest), max_records=len(records), max_bytes=len(data))
-    try:
-        parse_safetensors(data, schema)
-    except Malformed as error:
-        raise CheckError(f"{name}: no contributor could bring such records: {error}") from None
-
-
-def _payload(records: Records, manifest: Manifest) -> bytes:
-    inputs = records.inputs
-    if records.targets.dim() == 2:
-        ends = torch.cat([torch.zeros_like(inputs[:, :1], dtype=torch.bool), records.targets[:, :-1] == NO_TARGET], 1)
-        parts: tuple[Any, ...] = (torch.where(ends, _PADDING, inputs).numpy(),)
-    else:
-        pixels = manifest.payload.dtype == "uint8" and bool((inputs == inputs.to(torch.uint8)).all())
-        parts = ((inputs.to(torch.uint8) if pixels else inputs).numpy(), records.targets.numpy().astype(np.int64))
-    return encode_safetensors(*parts)
-
-
-def _opening(records: Records, manifest: Manifest) -> float:
-    """Seconds to parse a contribution in its worker. Raises CheckError when the manifest's own limits refuse it."""
-    data = _payload(records, manifest)
-    started = time.perf_counter()
-    try:
-        parse(data, "safetensors", payload_schema(manifest))
-    except Malformed as error:
-        raise CheckError(f"a contribution of {len(records)} records is refused by limits: {error}") from None
-    return time.perf_counter() - started
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:

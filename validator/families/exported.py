@@ -8,52 +8,23 @@ storage, to bound what it takes, before it ever runs on data.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from validator import strict_json
 from validator.exact import exact
-from validator.families.operators import MOST_PARTS, makes, operator, parts_of
+from validator.families.operators import MOST_PARTS, makes, parts_of
+from validator.families.program import DTYPES, Node, Ref, read_node, read_program, read_text, references
 from validator.influence import InfluenceError
 from validator.influence.models import read_tensors
 
-FORMAT, PROGRAM = "poc-program/1", "program"
-"""The format, and the name of the program in the metadata of the safetensors file."""
+MOST_VALUES = 2**26
+"""Values in one result of one record."""
 
-MOST_NODES, MOST_PROGRAM, MOST_VALUES = 20_000, 2**23, 2**26
-"""Nodes, bytes, and values in one result of one record."""
-
-DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
-PLACES = {"device", "layout", "pin_memory", "memory_format"}
-"""Where and how tensors lie is the node's business."""
-_KEYS = {"format", "input", "shape", "dtype", "parameters", "buffers", "nodes", "output"}
 _TOKENS = {"vocabulary", "context"}
-_HEADER = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One step: `name` becomes `call(*args, **kwargs)`, whose references are looked up when it runs."""
-
-    name: str
-    op: str
-    call: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """The result of an earlier node or, with `weight`, a tensor of the file."""
-
-    name: str
-    weight: bool
 
 
 class Program(nn.Module):
@@ -64,8 +35,8 @@ class Program(nn.Module):
     def __init__(self, document: Mapping[str, Any], tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
         super().__init__()
         self.vocabulary, self.context = config.get("vocabulary"), config.get("context")
-        self._input, self._output = _text(document["input"]), _text(document["output"])
-        self._nodes = [_node(entry) for entry in document["nodes"]]
+        self._input, self._output = read_text(document["input"]), read_text(document["output"])
+        self._nodes = [read_node(entry) for entry in document["nodes"]]
         self._places: dict[str, str] = {}
         for name in document["parameters"]:
             self.register_parameter(self._place(name), nn.Parameter(tensors[name]))
@@ -73,7 +44,7 @@ class Program(nn.Module):
             self.register_buffer(self._place(name), tensors[name])
         self._check_references()
         self._check_lookups()
-        self._last = {ref.name: at for at, node in enumerate(self._nodes) for ref in _references(node)}
+        self._last = {ref.name: at for at, node in enumerate(self._nodes) for ref in references(node)}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the graph computes."""
@@ -121,7 +92,7 @@ class Program(nn.Module):
             watch(node, args[0] if args else None)
             values[node.name] = node.call(*args, **{key: look(part) for key, part in node.kwargs.items()}, **place)
             watch(node, values[node.name])
-            for ref in _references(node):
+            for ref in references(node):
                 if not ref.weight and self._last[ref.name] == at and ref.name != self._output:
                     values.pop(ref.name, None)
         logits = values[self._output]
@@ -132,14 +103,14 @@ class Program(nn.Module):
     def _place(self, name: object) -> str:
         """An attribute of our own making: what the file calls a tensor names nothing in Python."""
         place = f"w{len(self._places)}"
-        if self._places.setdefault(_text(name), place) != place:
+        if self._places.setdefault(read_text(name), place) != place:
             raise InfluenceError(f"the program names {name!r} twice")
         return place
 
     def _check_references(self) -> None:
         known = {self._input}
         for node in self._nodes:
-            for ref in _references(node):
+            for ref in references(node):
                 if ref.name not in (self._places if ref.weight else known):
                     raise InfluenceError(f"step {node.name!r} refers to {ref.name!r}, which is not there")
             if node.name in known:
@@ -154,7 +125,7 @@ class Program(nn.Module):
         """
         tainted = {self._input}
         for node in self._nodes:
-            touched = [ref for ref in _references(node) if not ref.weight and ref.name in tainted]
+            touched = [ref for ref in references(node) if not ref.weight and ref.name in tainted]
             if touched:
                 tainted.add(node.name)
             if node.op.startswith("aten.batch_norm.") and (len(node.args) < 6 or node.args[5] is not False):
@@ -176,7 +147,7 @@ def open_model(config: Mapping[str, Any], weights: bytes) -> Program:
     """
     if config and (set(config) != _TOKENS or not all(type(n) is int and 1 <= n <= 2**20 for n in config.values())):
         raise InfluenceError("the configuration of torch_export is empty, or vocabulary and context of a token model")
-    tensors, document = read_tensors(weights), _document(weights)
+    tensors, document = read_tensors(weights), read_program(weights)
     names = [*document["parameters"], *document["buffers"]]
     if sorted(map(str, names)) != sorted(tensors):
         raise InfluenceError("the program's parameters and buffers are not the tensors of the file")
@@ -205,74 +176,3 @@ def check_apart(program: Program, inputs: Tensor) -> None:
         alone = [program(few[at : at + 1]) for at in range(len(few))]
     if not torch.equal(together, torch.cat(alone)):
         raise InfluenceError("the program mixes the records of a batch: each record's logits must be its own")
-
-
-def _document(data: bytes) -> dict[str, Any]:
-    """The program of a file that `read_tensors` has accepted."""
-    length = int.from_bytes(data[:_HEADER], "little")
-    header = json.loads(data[_HEADER : _HEADER + length])
-    text = header.get("__metadata__", {}).get(PROGRAM, "")
-    if not 2 <= len(text) <= MOST_PROGRAM:
-        raise InfluenceError(f"the weights hold no program: write them with `{__name__}_write.save_program`")
-    try:
-        document = strict_json.loads(text.encode(), depth=12)
-    except (ValueError, RecursionError):
-        raise InfluenceError("the program is not JSON") from None
-    if not isinstance(document, dict) or set(document) != _KEYS or document["format"] != FORMAT:
-        raise InfluenceError(f"the program is not of format {FORMAT}")
-    lists = (document["parameters"], document["buffers"], document["nodes"])
-    if not all(isinstance(part, list) and len(part) <= MOST_NODES for part in lists):
-        raise InfluenceError(f"a program has lists of at most {MOST_NODES} parameters, buffers and nodes")
-    return document
-
-
-def _node(entry: object) -> Node:
-    if not isinstance(entry, dict) or set(entry) != {"name", "op", "args", "kwargs"}:
-        raise InfluenceError("a step of the program has a name, an op, args and kwargs")
-    if not isinstance(entry["args"], list) or not isinstance(entry["kwargs"], dict):
-        raise InfluenceError("a step's args are a list and its kwargs an object")
-    args = tuple(_argument(part) for part in entry["args"])
-    kwargs = {key: _argument(part) for key, part in entry["kwargs"].items()}
-    if placed := kwargs.keys() & PLACES:
-        raise InfluenceError(f"a program does not choose {', '.join(sorted(placed))}")
-    return Node(_text(entry["name"]), _text(entry["op"]), operator(_text(entry["op"])), args, kwargs)
-
-
-def _argument(value: object) -> Any:  # noqa: ANN401 - whatever an operator takes
-    if value is None or type(value) in (bool, int):
-        return value
-    if isinstance(value, list):
-        return [_argument(part) for part in value]
-    kind, inner = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
-    if isinstance(inner, str) and len(inner) <= 256:
-        if kind in ("node", "weight"):
-            return Ref(inner, weight=kind == "weight")
-        if kind == "text":
-            return inner
-        if kind == "dtype" and inner in DTYPES:
-            return DTYPES[inner]
-        if kind == "real":
-            return _real(inner)
-    raise InfluenceError(f"the program has an argument of no known kind: {str(value)[:80]}")
-
-
-def _real(text: str) -> float:
-    try:
-        return float.fromhex(text)
-    except (ValueError, OverflowError):
-        raise InfluenceError(f"the program has a number that is none: {text[:40]!r}") from None
-
-
-def _references(node: Node) -> list[Ref]:
-    def walk(part: object) -> list[Ref]:
-        if isinstance(part, Ref):
-            return [part]
-        return [ref for inner in part for ref in walk(inner)] if isinstance(part, list) else []
-
-    return walk([*node.args, *node.kwargs.values()])
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 256:
-        raise InfluenceError(f"the program has a name that is none: {str(value)[:40]!r}")
-    return value

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from validator.families.exported import DTYPES, FORMAT, PLACES, PROGRAM
 from validator.families.operators import NUMBERS, operator
+from validator.families.program import DTYPES, FORMAT, PLACES, PROGRAM
 from validator.influence import InfluenceError
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
