@@ -55,15 +55,35 @@ class File(Part):
     size: Count
 
 
+def _is_flat(value: object) -> bool:
+    """An entry of a built-in family."""
+    if isinstance(value, list):
+        return len(value) <= MOST_ENTRIES and all(type(item) is int and _is_plain(item, 0) for item in value)
+    return type(value) is not bool and _is_plain(value, 0)
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether canonical JSON can hold it, at most `depth` lists and objects within each other."""
+    if isinstance(value, str):
+        return len(value) <= MOST_TEXT
+    if isinstance(value, bool | int):
+        return abs(value) <= 2**53
+    if not isinstance(value, list | dict) or depth < 1 or len(value) > MOST_ENTRIES:
+        return False
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    names = all(isinstance(key, str) for key in value) if isinstance(value, dict) else True
+    return names and all(_is_plain(part, depth - 1) for part in parts)
+
+
 class Model(Part):
     """A model family by name, its configuration, and its weights as safetensors.
 
-    Entries of a built-in family are integers, texts and lists of integers. Those of `transformers` may also be true or
-    false, lists of texts, and objects, MOST_DEPTH deep; real numbers are decimal strings there too. What each family
-    makes of them is checked when the model is built.
+    Entries are integers, texts and lists of integers. Those of `transformers` may also be true or false, lists of
+    texts, and objects, MOST_DEPTH deep; real numbers are decimal strings there too. What each family makes of them is
+    checked when the model is built.
     """
 
-    family: Literal["mlp", "convnet", "gpt", "transformers"]
+    family: Literal["mlp", "convnet", "gpt", "transformers", "torch_export"]
     config: dict[str, Any] = Field(max_length=MOST_ENTRIES)
     weights: File
 
@@ -217,26 +237,6 @@ def parse_manifest(data: bytes) -> Manifest:
     if manifest.to_bytes() != data:
         raise ManifestError("manifest refused: not in canonical form (sorted keys, no white space, no duplicate keys)")
     return manifest
-
-
-def _is_flat(value: object) -> bool:
-    """An entry of a built-in family."""
-    if isinstance(value, list):
-        return len(value) <= MOST_ENTRIES and all(type(item) is int and _is_plain(item, 0) for item in value)
-    return type(value) is not bool and _is_plain(value, 0)
-
-
-def _is_plain(value: object, depth: int) -> bool:
-    """Whether canonical JSON can hold it, at most `depth` lists and objects within each other."""
-    if isinstance(value, str):
-        return len(value) <= MOST_TEXT
-    if isinstance(value, bool | int):
-        return abs(value) <= 2**53
-    if not isinstance(value, list | dict) or depth < 1 or len(value) > MOST_ENTRIES:
-        return False
-    parts = [*value, *value.values()] if isinstance(value, dict) else value
-    names = all(isinstance(key, str) for key in value) if isinstance(value, dict) else True
-    return names and all(_is_plain(part, depth - 1) for part in parts)
 
 
 def read_rules(data: bytes) -> PayloadRules:

@@ -18,6 +18,7 @@ POSITIONS: dict[Path, tuple[str, ...]] = {
     ("contribute",): ("FILE",),
     ("convert",): ("FILE", "--out", "OUT"),
     ("dao", "admit"): (ADDRESS,),
+    ("dao", "check"): ("FOLDER",),
     ("dao", "collect"): ("1",),
     ("dao", "fund"): ("1",),
     ("dao", "grant"): (ADDRESS,),

@@ -38,7 +38,6 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "GPTNeoXForCausalLM": SIZES,
     "LlamaForCausalLM": {**SIZES, "num_key_value_heads": 1},
     "BertForSequenceClassification": {**SIZES, "num_labels": CLASSES},
-    "BertForMaskedLM": SIZES,
 }
 every = pytest.mark.parametrize("name", ARCHITECTURES)
 
@@ -214,7 +213,7 @@ def test_build__rotary_scaling__is_refused(kind: str) -> None:
 
 def test_build__padding_outside_the_vocabulary__is_refused() -> None:
     with pytest.raises(InfluenceError, match="pad_token_id must be an integer in 0"):
-        build(config("BertForMaskedLM", pad_token_id=WORDS))
+        build(config("BertForSequenceClassification", pad_token_id=WORDS))
 
 
 @every

@@ -130,6 +130,18 @@ def test_score__gpt__same_bits_in_any_chunk(estimator: str, params: dict[str, in
     assert torch.equal(whole.stderr, fitted.score(records, groups, chunk=1).stderr)
 
 
+def test_gradient__one_thread_or_two__same_bits() -> None:
+    wide = build("gpt", {"vocabulary": 300, "context": 16, "width": 64, "heads": 4, "layers": 1})
+    initialise(wide, Stream(b"gpt", "wide"))
+    given, found = Stream(b"tokens", "wide").integers(300, (16, 16)), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with exact():
+            loss = torch.nn.functional.cross_entropy(wide(given).flatten(0, 1), given.flatten())
+            found.append(digest(list(torch.autograd.grad(loss, list(wide.parameters())))))
+    assert found[0] == found[1]
+
+
 def test_problem__records_longer_than_the_context__are_refused() -> None:
     long = Records(torch.zeros(2, 7, dtype=torch.int64), torch.zeros(2, 7, dtype=torch.int64))
     with pytest.raises(InfluenceError, match="1 to 6 positions"):

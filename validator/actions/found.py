@@ -128,8 +128,7 @@ def read_substance(folder: Path) -> Substance:
     """The DAO's folder: manifest.toml, weights.safetensors, anchor.safetensors and queries.safetensors.
 
     The two data files hold `inputs` (n, ...) and int64 `targets` (n,) or, for sequences, (n, positions); of sequences
-    of tokens padded with -1 the `inputs` suffice. A model of the family `transformers` may leave its configuration to
-    a config.json, as the library writes it.
+    of tokens padded with -1 the `inputs` suffice.
     """
     return Substance(
         weights=_read(folder / "weights.safetensors"),
@@ -140,6 +139,7 @@ def read_substance(folder: Path) -> Substance:
 
 
 def _with_config_json(rules: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A model of the family `transformers` may leave its configuration to a config.json, as the library writes it."""
     model = rules.get("model")
     if not isinstance(model, dict) or model.get("family") != "transformers" or "config" in model:
         return rules

@@ -9,6 +9,7 @@ import typer
 
 from validator.cli import (
     audit,
+    check,
     contributor,
     convert,
     dao,
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 upkeep.register(dao.app)
+check.register(dao.app)
 keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")

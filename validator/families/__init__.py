@@ -2,6 +2,7 @@
 
 - `mlp`, `convnet`, `gpt`: built in, see `validator.influence.models`.
 - `transformers`: architectures of the Hugging Face library, see `hugging_face.py`.
+- `torch_export`: a graph of aten operators, see `exported.py`.
 
 A family is data: a configuration that is bounded before anything is made from it, and safetensors. What would need a
 pickle, or code that comes with the model, has no family (docs/decisions/0012-model-families.md).
@@ -11,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
-from validator.families import hugging_face
+from validator.families import exported, hugging_face
 from validator.influence import InfluenceError, Records
 from validator.influence.models import build, load_weights
 from validator.manifest import Model, Schema
 
-__all__ = ["check_tokens", "open_model"]
+__all__ = ["check_apart", "check_tokens", "open_model"]
 
 
 def open_model(model: Model, weights: bytes) -> nn.Module:
@@ -27,6 +28,8 @@ def open_model(model: Model, weights: bytes) -> nn.Module:
     """
     if model.family == "transformers":
         return hugging_face.open_model(model.config, weights)
+    if model.family == "torch_export":
+        return exported.open_model(model.config, weights)
     module = build(model.family, model.config)
     load_weights(module, weights)
     return module
@@ -50,3 +53,11 @@ def check_tokens(module: nn.Module, rules: Schema, data: Mapping[str, Records]) 
             raise InfluenceError(f"{name} must hold tokens as int64, not {records.inputs.dtype}")
         if len(records) and not 0 <= int(records.inputs.min()) <= int(records.inputs.max()) < vocabulary:
             raise InfluenceError(f"{name} hold tokens outside 0 .. {vocabulary - 1}, the vocabulary of the model")
+
+
+def check_apart(module: nn.Module, inputs: Tensor) -> None:
+    """Raises InfluenceError when a record's logits depend on the other records of its batch. Only a program that a DAO
+    brings could do that; `inputs` (n, ...) are tried on it.
+    """
+    if isinstance(module, exported.Program):
+        exported.check_apart(module, inputs)

@@ -43,9 +43,6 @@ _SIZES: Mapping[str, Entry] = {
     "num_attention_heads": _HEADS,
     "hidden_act": _ACTIVATION,
 }
-_BERT_FIXED = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
-_ENCODER = {"is_decoder": False, "add_cross_attention": False}
-_BERT: Mapping[str, Entry] = {**_SIZES, "type_vocab_size": Whole(1, 2**10), "layer_norm_eps": _EPSILON}
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "GPT2LMHeadModel": Architecture(
@@ -97,9 +94,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         fixed={"attention_dropout": 0.0},
     ),
     "BertForSequenceClassification": Architecture(
-        "BertConfig", {**_BERT, "num_labels": Whole(2, 2**20)}, fixed=_BERT_FIXED, same=_ENCODER, pads=True
-    ),
-    "BertForMaskedLM": Architecture(
-        "BertConfig", {**_BERT, "tie_word_embeddings": Flag()}, fixed=_BERT_FIXED, same=_ENCODER, pads=True
+        "BertConfig",
+        {
+            **_SIZES,
+            "type_vocab_size": Whole(1, 2**10),
+            "layer_norm_eps": _EPSILON,
+            "num_labels": Whole(2, 2**20),
+        },
+        fixed={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0},
+        same={"is_decoder": False, "add_cross_attention": False},
+        pads=True,
     ),
 }

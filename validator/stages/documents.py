@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from validator.content import BadDag, Cid, ContentSource, NotFound, root
 from validator.envelope import Context, open_envelope
 from validator.errors import ValidatorError
-from validator.families import check_tokens, open_model
+from validator.families import check_apart, check_tokens, open_model
 from validator.influence import InfluenceError, Problem, Records
 from validator.manifest import MAX_BYTES as MANIFEST_BYTES
 from validator.manifest import File, Manifest, parse_manifest
@@ -92,7 +92,9 @@ def put_together(manifest: Manifest, weights: bytes, anchor: Records, queries: R
     """The problem of a manifest's model and data. Raises InfluenceError when they do not fit."""
     model = open_model(manifest.model, weights)
     check_tokens(model, manifest.payload, {"anchor": anchor, "queries": queries})
-    return Problem(model, anchor, queries, objective=manifest.scoring.objective)
+    problem = Problem(model, anchor, queries, objective=manifest.scoring.objective)
+    check_apart(model, anchor.inputs)
+    return problem
 
 
 def _problem(manifest: Manifest, weights: bytes, anchor: Records, queries: Records) -> Problem:
