@@ -36,7 +36,13 @@ RULES = {
         "classes": 3,
     },
     "limits": {"envelope_bytes": 4096, "min_records": 2, "max_records": 16},
-    "scoring": {"objective": "expected_error", "kappa_milli": 1000, "floor": 0, "contribution_cap": 10**9},
+    "scoring": {
+        "objective": "expected_error",
+        "kappa_milli": 1000,
+        "floor": 0,
+        "contribution_cap": 10**9,
+        "memory_records": 1000,
+    },
     "rewards": {"full_pool_score": 10**8, "contributor_cap_bps": 5000},
 }
 WORDS, LENGTH = 11, 6
