@@ -19,9 +19,9 @@ from torch import Tensor
 
 from validator.exact.random import Stream
 from validator.influence.classical import copies, eps
-from validator.influence.curvature import GaussNewton, flatten, unflatten
+from validator.influence.curvature import ROWS, GaussNewton, flatten, unflatten
 from validator.influence.folds import Folds, objective_gradient
-from validator.influence.problem import Network, Problem
+from validator.influence.problem import Problem
 from validator.influence.settings import Settings, limited
 
 
@@ -38,42 +38,60 @@ class MirroredSettings(Settings):
     radius: float = limited("radius", 1e-2, 1e-6, 10.0)
     learning_rate: float = limited("learning_rate", 1e-2, 1e-9, 1e3)
     folds: int = limited("folds", 4, 1, 2**16)
+    rows: int = limited("rows", ROWS, 1, 2**24)
 
 
-def mirrored_probes(problem: Problem, settings: MirroredSettings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
-    """Probes (2 folds, parameters) and their coefficients float64 (2 folds,), ascending ones first."""
-    return (_proximal if settings.proximal else _published)(problem, settings, seed, folds)
+class Mirrored:
+    """What all folds share: where the anchor stands, and how fast it may move. To be made and used under `exact()`."""
 
+    def __init__(self, problem: Problem, settings: MirroredSettings, seed: bytes) -> None:
+        self._problem, self._network, self._settings = problem, problem.network, settings
+        if settings.proximal:
+            curvature = GaussNewton(problem, settings.rows)
+            self._anchor = curvature.parts
+            self._damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
+            largest = curvature.largest(Stream(seed, "mirrored/power"), 12)
+            self._rate, self._momentum = _heavy_ball(largest, self._damping)
 
-def _published(problem: Problem, settings: MirroredSettings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
-    network = problem.network
-    theta = flatten(copies(network, len(folds)))
-    ascended = theta
-    for _ in range(settings.steps):
-        ascended = ascended + _slope(problem, network, ascended, folds) * settings.learning_rate
-    distance = len(problem.anchor) * settings.learning_rate * settings.steps
-    coefficient = torch.full((len(folds),), 1 / distance, dtype=torch.float64)
-    return torch.cat([ascended, theta]), torch.cat([coefficient, -coefficient])
+    def probes(self, folds: Folds) -> tuple[Tensor, Tensor]:
+        """Probes (2 folds, parameters) and their coefficients float64 (2 folds,), ascending ones first."""
+        theta = flatten(copies(self._network, len(folds)))
+        return self._responses(theta, folds) if self._settings.proximal else self._published(theta, folds)
 
+    def _published(self, theta: Tensor, folds: Folds) -> tuple[Tensor, Tensor]:
+        ascended = theta
+        for _ in range(self._settings.steps):
+            ascended = ascended + self._slope(ascended, folds) * self._settings.learning_rate
+        distance = len(self._problem.anchor) * self._settings.learning_rate * self._settings.steps
+        coefficient = torch.full((len(folds),), 1 / distance, dtype=torch.float64)
+        return torch.cat([ascended, theta]), torch.cat([coefficient, -coefficient])
 
-def _proximal(problem: Problem, settings: MirroredSettings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
-    network = problem.network
-    theta = flatten(copies(network, len(folds)))
-    curvature = GaussNewton(problem)
-    damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
-    rate, momentum = _heavy_ball(curvature.largest(Stream(seed, "mirrored/power"), 12), damping)
-    outputs = torch.softmax(network.logits(network.weights(), problem.anchor.inputs), -1)
-    push = _push(theta, _slope(problem, network, theta, folds), damping, settings.radius)
-    ends = []
-    for signed in (push, -push):
+    def _responses(self, theta: Tensor, folds: Folds) -> tuple[Tensor, Tensor]:
+        push = _push(theta, self._slope(theta, folds), self._damping, self._settings.radius)
+        ends = [self._response(theta, folds, signed) for signed in (push, -push)]
+        coefficient = 1 / (2 * len(self._problem.anchor) * push.to(torch.float64).squeeze(1))
+        return torch.cat(ends), torch.cat([coefficient, -coefficient])
+
+    def _response(self, theta: Tensor, folds: Folds, push: Tensor) -> Tensor:
+        """Where the training set and the pushed objective agree, (folds, parameters)."""
         place, velocity = theta, torch.zeros_like(theta)
-        for _ in range(settings.steps):
-            pull = _divergence_slope(problem, network, place, outputs) + (place - theta) * damping
-            velocity = velocity * momentum - (pull - _slope(problem, network, place, folds) * signed) * rate
+        for _ in range(self._settings.steps):
+            pull = self._divergence_slope(place) + (place - theta) * self._damping
+            velocity = velocity * self._momentum - (pull - self._slope(place, folds) * push) * self._rate
             place = place + velocity
-        ends.append(place)
-    coefficient = 1 / (2 * len(problem.anchor) * push.to(torch.float64).squeeze(1))
-    return torch.cat(ends), torch.cat([coefficient, -coefficient])
+        return place
+
+    def _slope(self, flat: Tensor, folds: Folds) -> Tensor:
+        weights = unflatten(flat, self._network.weights())
+        return flatten(objective_gradient(self._problem, self._network, weights, folds))
+
+    def _divergence_slope(self, flat: Tensor) -> Tensor:
+        """Gradient of the anchor's mean KL divergence from its outputs at theta, at each network."""
+        weights = unflatten(flat, self._network.weights())
+        total = torch.zeros_like(flat, dtype=torch.float64)
+        for part in self._anchor:
+            total.add_(flatten(self._network.gradient(weights, part.inputs.unsqueeze(0), part.divergence_slope)))
+        return total.to(torch.float32)
 
 
 def _heavy_ball(largest: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,18 +109,3 @@ def _push(theta: Tensor, gradient: Tensor, damping: Tensor, radius: float) -> Te
     |gradient| / damping.
     """
     return eps(theta, gradient, radius) * damping
-
-
-def _slope(problem: Problem, network: Network, flat: Tensor, folds: Folds) -> Tensor:
-    return flatten(objective_gradient(problem, network, unflatten(flat, network.weights()), folds))
-
-
-def _divergence_slope(problem: Problem, network: Network, flat: Tensor, outputs: Tensor) -> Tensor:
-    """Gradient of the anchor's mean KL divergence from `outputs` (n, ..., classes) at each network."""
-    anchor, weights = problem.anchor, unflatten(flat, network.weights())
-    share = problem.training().share(anchor.targets).unsqueeze(-1) / len(anchor)
-    return flatten(
-        network.gradient(
-            weights, anchor.inputs.unsqueeze(0), lambda logits: (torch.softmax(logits, -1) - outputs) * share
-        )
-    )

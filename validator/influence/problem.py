@@ -103,6 +103,10 @@ class Network:
         """The module's own trainable parameters."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
+    def module(self) -> nn.Module:
+        """A copy of the module, for those who must look inside."""
+        return copy.deepcopy(self._module)
+
     def state(self) -> dict[str, Tensor]:
         """All parameters and buffers."""
         return dict(self._module.state_dict())
