@@ -25,14 +25,14 @@ from validator.influence.settings import Settings, limited
 
 @dataclass(frozen=True, slots=True)
 class ClassicalSettings(Settings):
-    """`damping` is relative to the mean eigenvalue of the curvature (see GaussNewton.damping), `iterations` the steps
+    """`damping` is relative to the curvature (see GaussNewton.ridge), `iterations` the steps
     of conjugate gradients, `draws` the labels that EK-FAC draws for each record (0: see Kronecker), `rows` the anchor
     records of a pass. `radius` is the length of the step to a probe relative to the weights: long enough for float32 to
     resolve the difference, short enough for it to be linear.
     """
 
-    damping: float = limited("damping", 1.0, 1e-9, 1e9)
-    iterations: int = limited("iterations", 8, 0, 100_000)
+    damping: float = limited("damping", 0.01, 1e-9, 1e9)
+    iterations: int = limited("iterations", 6, 0, 100_000)
     radius: float = limited("radius", 1e-2, 1e-6, 1.0)
     folds: int = limited("folds", 4, 1, 2**16)
     draws: int = limited("draws", 0, 0, 10_000)
@@ -60,7 +60,7 @@ class Classical:
         if isinstance(settings, ClassicalSettings):
             with frozen(self._fixed):
                 self._curvature = GaussNewton(problem, settings.rows)
-                self._damping = self._curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
+                self._damping = self._curvature.ridge(settings.damping, Stream(seed, "curvature/trace"))
 
     def probes(self, folds: Folds) -> tuple[Tensor, Tensor]:
         """Probes (2 folds, parameters), `theta + eps v` of every fold, then `theta - eps v`; coefficients float64 (2

@@ -9,7 +9,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import unfold
+from torch.nn.functional import pad
 
 from validator.influence.problem import Weights
 
@@ -51,12 +51,8 @@ class Layer:
 
     def patches(self, x: Tensor, count: int) -> Tensor:
         """What the matrix is multiplied with, (count, positions, inputs): 1 appended for the bias; records lead."""
-        if isinstance(self.module, nn.Conv2d):
-            conv = self.module
-            assert not isinstance(conv.padding, str)
-            columns = unfold(x, conv.kernel_size, conv.dilation, conv.padding, conv.stride).mT
-        else:
-            columns = x.reshape(count, -1, x.shape[-1])
+        conv = self.module
+        columns = _patches(x, conv) if isinstance(conv, nn.Conv2d) else x.reshape(count, -1, x.shape[-1])
         return columns if self.bias is None else torch.cat([columns, torch.ones_like(columns[..., :1])], 2)
 
     def positions(self, slopes: Tensor, count: int) -> Tensor:
@@ -110,6 +106,16 @@ def find_layers(module: nn.Module, one: Tensor) -> list[Layer]:
     with Taps(module, found) as taps, torch.no_grad():
         module(torch.cat([one, one]))
     return [layer for layer in found if taps.calls[layer.name] == 1 and len(taps.inputs[layer.name]) % 2 == 0]
+
+
+def _patches(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """What a convolution multiplies with its weight at each place, (n, places, channels * height * width)."""
+    assert not isinstance(conv.padding, str)
+    (high, wide), (down, right) = conv.padding, conv.dilation
+    windows = pad(x, (wide, wide, high, high))
+    for dim, size, apart, stride in zip((2, 3), conv.kernel_size, (down, right), conv.stride, strict=True):
+        windows = windows.unfold(dim, (size - 1) * apart + 1, stride)[..., ::apart]
+    return windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
 def _plain(part: nn.Linear | nn.Conv2d) -> bool:

@@ -1,8 +1,10 @@
 """`mirrored`: Forward-INF, the Mirrored Influence Hypothesis (Ko et al. 2024): train on the queries, and see which
 records notice.
 
-- published (`proximal=0`): a few ascending steps on the query objective from theta; a record's score is its signed
-  change of loss, over the distance travelled. Cheap, and blind to curvature.
+- published (`proximal=0`): a few steps on the query objective from theta, up and down; a record's score is its change
+  of loss between the two ends, over the distance travelled. The paper takes the absolute change, which finds copies but
+  pays for harm; ours keeps the sign. Its code steps by Adam (`adam=1`; Kingma & Ba 2015), which gives every weight the
+  same pace; plain steps (`adam=0`) give the product of gradients. Cheap, and blind to curvature.
 - proximal (`proximal=1`): let the training set answer. The probes minimise `mean KL(p_theta || p_w) over the anchor
   + damping / 2 |w - theta|^2 -+ push * objective(w)`, the proximal Bregman response (Bae et al. 2022). The
   divergence has no slope at theta, so theta need not be a critical point, and its curvature there is
@@ -27,16 +29,17 @@ from validator.influence.settings import Settings, limited
 
 @dataclass(frozen=True, slots=True)
 class MirroredSettings(Settings):
-    """`proximal` 1 or 0. Proximal: `damping` as in `classical`, `steps` of heavy-ball descent at the rate that the
-    curvature allows, `radius` bounds the probes' distance relative to the weights. Published: `steps` ascending
-    steps of `learning_rate`.
+    """`proximal` 1 or 0. Proximal: `damping` and `rows` as in `classical`, `steps` of heavy-ball descent at the rate
+    that the curvature allows, `radius` bounds the probes' distance relative to the weights. Published: `steps` of
+    `learning_rate`, by Adam if `adam`; its authors take a single step.
     """
 
     proximal: int = limited("proximal", 1, 0, 1)
-    damping: float = limited("damping", 1.0, 1e-9, 1e9)
-    steps: int = limited("steps", 64, 1, 100_000)
+    damping: float = limited("damping", 0.01, 1e-9, 1e9)
+    steps: int = limited("steps", 32, 1, 100_000)
     radius: float = limited("radius", 1e-2, 1e-6, 10.0)
-    learning_rate: float = limited("learning_rate", 1e-2, 1e-9, 1e3)
+    learning_rate: float = limited("learning_rate", 5e-3, 1e-9, 1e3)
+    adam: int = limited("adam", 1, 0, 1)
     folds: int = limited("folds", 4, 1, 2**16)
     rows: int = limited("rows", ROWS, 1, 2**24)
 
@@ -49,7 +52,7 @@ class Mirrored:
         if settings.proximal:
             curvature = GaussNewton(problem, settings.rows)
             self._anchor = curvature.parts
-            self._damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
+            self._damping = curvature.ridge(settings.damping, Stream(seed, "curvature/trace"))
             largest = curvature.largest(Stream(seed, "mirrored/power"), 12)
             self._rate, self._momentum = _heavy_ball(largest, self._damping)
 
@@ -59,12 +62,18 @@ class Mirrored:
         return self._responses(theta, folds) if self._settings.proximal else self._published(theta, folds)
 
     def _published(self, theta: Tensor, folds: Folds) -> tuple[Tensor, Tensor]:
-        ascended = theta
-        for _ in range(self._settings.steps):
-            ascended = ascended + self._slope(ascended, folds) * self._settings.learning_rate
-        distance = len(self._problem.anchor) * self._settings.learning_rate * self._settings.steps
+        ends = torch.cat([self._walk(theta, folds, self._settings.learning_rate * sign) for sign in (1, -1)])
+        distance = 2 * len(self._problem.anchor) * self._settings.learning_rate * self._settings.steps
         coefficient = torch.full((len(folds),), 1 / distance, dtype=torch.float64)
-        return torch.cat([ascended, theta]), torch.cat([coefficient, -coefficient])
+        return ends, torch.cat([coefficient, -coefficient])
+
+    def _walk(self, theta: Tensor, folds: Folds, rate: float) -> Tensor:
+        """Ascending steps on the objective at a positive `rate`, descending ones at a negative."""
+        place, pace = theta, _Adam(theta)
+        for _ in range(self._settings.steps):
+            slope = self._slope(place, folds)
+            place = place + (pace(slope) if self._settings.adam else slope) * rate
+        return place
 
     def _responses(self, theta: Tensor, folds: Folds) -> tuple[Tensor, Tensor]:
         push = _push(theta, self._slope(theta, folds), self._damping, self._settings.radius)
@@ -92,6 +101,24 @@ class Mirrored:
         for part in self._anchor:
             total.add_(flatten(self._network.gradient(weights, part.inputs.unsqueeze(0), part.divergence_slope)))
         return total.to(torch.float32)
+
+
+class _Adam:
+    """Adam's step at rate 1 (Kingma & Ba 2015, algorithm 1), with the constants of its authors."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._mean, self._square = torch.zeros_like(like), torch.zeros_like(like)
+        self._left = torch.ones(2, dtype=torch.float64)
+        self._keep = torch.tensor([0.9, 0.999], dtype=torch.float64)
+
+    def __call__(self, slope: Tensor) -> Tensor:
+        first, second = self._keep.to(torch.float32)
+        self._mean = self._mean * first + slope * (1 - first)
+        self._square = self._square * second + slope * slope * (1 - second)
+        self._left = self._left * self._keep
+        one, two = (1 - self._left).to(torch.float32)
+        step: Tensor = self._mean / one / (torch.sqrt(self._square / two) + 1e-8)
+        return step
 
 
 def _heavy_ball(largest: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:

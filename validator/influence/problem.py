@@ -104,8 +104,8 @@ class Network:
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
     def module(self) -> nn.Module:
-        """A copy of the module, for those who must look inside."""
-        return copy.deepcopy(self._module)
+        """The module itself, to look into and not to change."""
+        return self._module
 
     def state(self) -> dict[str, Tensor]:
         """All parameters and buffers."""
