@@ -5,6 +5,7 @@ Directions are flat: float32 (batch, parameters), parameters in the order of the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from validator.exact import NonFinite, exact
 from validator.exact.random import Stream
+from validator.influence.batching import batch_size
 from validator.influence.problem import Problem, Weights
 from validator.influence.records import NO_TARGET, Records
 
@@ -125,6 +128,20 @@ class GaussNewton:
         1/n, and would have to be three times as large for 1,000 records of digits as for 120.
         """
         return self.trace(stream, 8) * relative / torch.sqrt(torch.tensor(float(self._targets)))
+
+
+def directions_at_once(problem: Problem, rows: int, most: int) -> int:
+    """How many directions, up to `most`, a product with `rows` of the anchor can take in the memory at hand. To be
+    asked outside exact(). No direction meets another: the answer changes no bit.
+    """
+    part, size = row_blocks(problem.anchor, rows)[0], sum(w.numel() for w in problem.network.weights().values())
+    few = Problem(problem.network.module(), part, problem.queries, problem.objective)
+
+    def run(count: int) -> None:
+        with exact(), torch.no_grad(), contextlib.suppress(NonFinite):
+            GaussNewton(few, rows).product(torch.ones(count, size))
+
+    return batch_size(run, most)
 
 
 Condition = Callable[[Tensor], Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from validator.exact import NonFinite, exact
 from validator.influence.classical import Classical, ClassicalSettings, EkfacSettings
-from validator.influence.curvature import unflatten
+from validator.influence.curvature import directions_at_once, unflatten
 from validator.influence.errors import InfluenceError
 from validator.influence.folds import Folds, deal
 from validator.influence.mirrored import Mirrored, MirroredSettings
@@ -119,13 +119,14 @@ def _fit_probes(
     parts: MutableMapping[str, bytes],
 ) -> Probes:
     folds, theta = _folds(problem, settings, per_query), problem.network.weights()
+    together = _together(problem, settings, min(_BLOCK, len(folds)))
     with exact(), torch.no_grad():
         fitter = functools.cache(lambda: _fitter(problem, settings, seed))
         flats, coefficients = [], []
         for start in range(0, len(folds), _BLOCK):
             key, block = f"columns-{start}", folds.between(start, start + _BLOCK)
             if key not in parts:
-                flat, weight = _finite_probes(fitter, block)
+                flat, weight = _finite_probes(fitter, block, together)
                 parts[key] = bytes(save({"flat": flat.contiguous(), "coefficients": weight.contiguous()}))
             part = _part(parts[key], 2 * len(block), sum(w.numel() for w in theta.values()))
             flats.append(part["flat"])
@@ -149,11 +150,22 @@ Fitter = Callable[[Folds], tuple[Tensor, Tensor]]
 """From some of the folds to their probes (2 folds, parameters), ascending ones first, and coefficients float64."""
 
 
-def _finite_probes(fitter: Callable[[], Fitter], folds: Folds) -> tuple[Tensor, Tensor]:
+def _together(problem: Problem, settings: Settings, most: int) -> int:
+    """How many folds to fit at once here: no fold meets another, so the number changes no bit."""
+    rows = getattr(settings, "rows", None)
+    return most if rows is None else directions_at_once(problem, rows, most)
+
+
+def _finite_probes(fitter: Callable[[], Fitter], folds: Folds, together: int) -> tuple[Tensor, Tensor]:
     try:
-        return fitter()(folds)
+        starts = range(0, len(folds), together)
+        found = [fitter()(folds.between(start, start + together)) for start in starts]
     except NonFinite as error:
         raise InfluenceError(f"the fit leaves the finite range, take another step or damping: {error}") from error
+    # Each piece holds its ascending probes, then its descending ones; so does the whole.
+    ends = [[half.chunk(2)[end] for half, _ in found] for end in (0, 1)]
+    weights = [[half.chunk(2)[end] for _, half in found] for end in (0, 1)]
+    return torch.cat(ends[0] + ends[1]), torch.cat(weights[0] + weights[1])
 
 
 def _fitter(problem: Problem, settings: Settings, seed: bytes) -> Fitter:
