@@ -9,6 +9,9 @@ from validator.exact import exact
 from validator.exact.random import Stream
 from validator.influence import Problem, Records, fit
 from validator.influence.batching import Meter, anchor_like, batch_size, budget
+from validator.influence.classical import copies
+from validator.influence.curvature import directions_at_once
+from validator.influence.folds import deal, objective_gradient
 from validator.influence.models import build, initialise
 from validator.influence.probes import Probes
 
@@ -107,6 +110,32 @@ def test_batch__many_probes__score_within_the_budget(probes: Probes, records: Re
     with Meter() as meter:
         probes.score(records)
     assert meter.peak < 1.5 * budget()
+
+
+@pytest.mark.parametrize("estimator", ["classical", "mirrored"])
+def test_fit__hardly_any_memory__same_bytes(probes: Probes, estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, few = probes.problem, {"classical": {"iterations": 2}, "mirrored": {"steps": 2}}[estimator]
+    whole = fit(problem, estimator, seed=1, per_query=True, **few).to_bytes()
+    monkeypatch.setattr("validator.influence.batching.MOST_BYTES", 1)
+    assert directions_at_once(problem, 512, 10) == 1
+    assert fit(problem, estimator, seed=1, per_query=True, **few).to_bytes() == whole
+
+
+def test_directions_at_once__ample_memory__all(probes: Probes) -> None:
+    assert directions_at_once(probes.problem, 512, 10) == 10
+
+
+def test_objective_gradient__long_fold__is_the_mean_of_its_parts(probes: Probes) -> None:
+    problem = probes.problem
+    many = Problem(problem.model, problem.anchor, anchor_like(problem, 1200))
+    weights = copies(many.network, 1)
+    with exact(), torch.no_grad():
+        whole = objective_gradient(many, many.network, weights, deal(1200, 1))
+        # The anchor's 30 records, 40 times over.
+        once = Problem(problem.model, problem.anchor, problem.anchor)
+        part = objective_gradient(once, once.network, weights, deal(30, 1))
+    for name, slope in whole.items():
+        assert torch.allclose(slope, part[name], rtol=1e-4, atol=1e-7)
 
 
 def test_anchor_like__more_than_the_anchor__repeats_it(probes: Probes) -> None:
