@@ -36,7 +36,7 @@ LSTM = nn.LSTM(4, 4, batch_first=True)
         ("aten.remainder", lambda: X % 0.3),
         ("aten.arange", lambda: torch.arange(0.0, 1.0, 0.1)),
         ("aten.linspace", lambda: torch.linspace(0, 1, 5)),
-        ("aten.convolution", lambda: F.conv_transpose2d(X[None, None], X[None, None])),
+        ("aten.convolution", lambda: F.conv3d(X[None, None, None], X[None, None, None])),
         ("aten.native_batch_norm", lambda: F.batch_norm(X, None, None, training=True)),
         ("aten.complex", lambda: torch.complex(X, X)),
         ("aten.mm", lambda: X.bfloat16() @ X.bfloat16()),

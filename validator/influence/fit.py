@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import functools
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import torch
@@ -10,11 +11,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from validator.exact import NonFinite, exact
-from validator.influence.classical import ClassicalSettings, classical_probes
-from validator.influence.curvature import unflatten
+from validator.influence.classical import Classical, ClassicalSettings, EkfacSettings
+from validator.influence.curvature import directions_at_once, unflatten
 from validator.influence.errors import InfluenceError
 from validator.influence.folds import Folds, deal
-from validator.influence.mirrored import MirroredSettings, mirrored_probes
+from validator.influence.mirrored import Mirrored, MirroredSettings
 from validator.influence.models import Kinds, load_tensors, read_tensors
 from validator.influence.probes import Probes
 from validator.influence.problem import Problem
@@ -26,6 +27,7 @@ _SETTINGS: dict[str, type[Settings]] = {
     "response": ResponseSettings,
     "classical": ClassicalSettings,
     "mirrored": MirroredSettings,
+    "ekfac": EkfacSettings,
 }
 _BLOCK = 16
 
@@ -40,8 +42,8 @@ def fit(
     parts: MutableMapping[str, bytes] | None = None,
     **params: int | float,
 ) -> Response | Probes:
-    """Fit `estimator` ("response", "classical" or "mirrored") to `problem`; `params` are the fields of its settings
-    class.
+    """Fit `estimator` ("response", "classical", "mirrored" or "ekfac") to `problem`; `params` are the fields of its
+    settings class.
 
     `seed` is bytes or a non-negative integer. `progress(done, total)` is called as parts are finished. A `parts`
     mapping receives each finished part; pass the same mapping again, with the same arguments, to go on after an
@@ -118,12 +120,14 @@ def _fit_probes(
     parts: MutableMapping[str, bytes],
 ) -> Probes:
     folds, theta = _folds(problem, settings, per_query), problem.network.weights()
+    together = _together(problem, settings, min(_BLOCK, len(folds)))
     with exact(), torch.no_grad():
+        fitter = functools.cache(lambda: _fitter(problem, settings, seed))
         flats, coefficients = [], []
         for start in range(0, len(folds), _BLOCK):
             key, block = f"columns-{start}", folds.between(start, start + _BLOCK)
             if key not in parts:
-                flat, weight = _finite_probes(problem, settings, seed, block)
+                flat, weight = _finite_probes(fitter, block, together)
                 parts[key] = bytes(save({"flat": flat.contiguous(), "coefficients": weight.contiguous()}))
             part = _part(parts[key], 2 * len(block), sum(w.numel() for w in theta.values()))
             flats.append(part["flat"])
@@ -143,18 +147,34 @@ def _fit_probes(
     )
 
 
-def _finite_probes(problem: Problem, settings: Settings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
+Fitter = Callable[[Folds], tuple[Tensor, Tensor]]
+"""From some of the folds to their probes (2 folds, parameters), ascending ones first, and coefficients float64."""
+
+
+def _together(problem: Problem, settings: Settings, most: int) -> int:
+    """How many folds to fit at once here: no fold meets another, so the number changes no bit."""
+    rows = getattr(settings, "rows", None)
+    return most if rows is None else directions_at_once(problem, rows, most)
+
+
+def _finite_probes(fitter: Callable[[], Fitter], folds: Folds, together: int) -> tuple[Tensor, Tensor]:
     try:
-        return _probes(problem, settings, seed, folds)
+        starts = range(0, len(folds), together)
+        found = [fitter()(folds.between(start, start + together)) for start in starts]
     except NonFinite as error:
         raise InfluenceError(f"the fit leaves the finite range, take another step or damping: {error}") from error
+    # Each piece holds its ascending probes, then its descending ones; so does the whole.
+    ends = [[half.chunk(2)[end] for half, _ in found] for end in (0, 1)]
+    weights = [[half.chunk(2)[end] for _, half in found] for end in (0, 1)]
+    return torch.cat(ends[0] + ends[1]), torch.cat(weights[0] + weights[1])
 
 
-def _probes(problem: Problem, settings: Settings, seed: bytes, folds: Folds) -> tuple[Tensor, Tensor]:
-    if isinstance(settings, ClassicalSettings):
-        return classical_probes(problem, settings, seed, folds)
+def _fitter(problem: Problem, settings: Settings, seed: bytes) -> Fitter:
+    """What an estimator prepares once for all folds."""
+    if isinstance(settings, ClassicalSettings | EkfacSettings):
+        return Classical(problem, settings, seed).probes
     if isinstance(settings, MirroredSettings):
-        return mirrored_probes(problem, settings, seed, folds)
+        return Mirrored(problem, settings, seed).probes
     raise InfluenceError(f"internal error: {type(settings).__name__} fits no probes")
 
 
@@ -162,7 +182,7 @@ def _folds(problem: Problem, settings: Settings, per_query: bool) -> Folds:
     queries = len(problem.queries)
     if per_query:
         return deal(queries, queries)
-    assert isinstance(settings, ClassicalSettings | MirroredSettings)
+    assert isinstance(settings, ClassicalSettings | EkfacSettings | MirroredSettings)
     return deal(queries, settings.folds)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from validator.influence.problem import Network, Problem, Weights, spread
 
+_ROWS = 512
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Folds:
@@ -45,11 +47,25 @@ def deal(queries: int, folds: int) -> Folds:
 
 
 def objective_gradient(problem: Problem, network: Network, weights: Weights, folds: Folds) -> Weights:
-    """Gradient of each fold's mean objective at a batch of networks, one network a fold: tensors (folds, ...)."""
+    """Gradient of each fold's mean objective at a batch of networks, one network a fold: tensors (folds, ...).
+
+    Long folds are taken _ROWS queries at a time and the parts added in float64, in their order: the cut is part of the
+    arithmetic and does not follow the memory.
+    """
+    starts = range(0, folds.positions.shape[1], _ROWS)
+    parts = [_gradient(problem, network, weights, folds, slice(start, start + _ROWS)) for start in starts]
+    if len(parts) == 1:
+        return parts[0]
+    totals = {name: first.to(torch.float64) for name, first in parts[0].items()}
+    for part in parts[1:]:
+        totals = {name: total + part[name].to(torch.float64) for name, total in totals.items()}
+    return {name: total.to(torch.float32) for name, total in totals.items()}
+
+
+def _gradient(problem: Problem, network: Network, weights: Weights, folds: Folds, some: slice) -> Weights:
     queries, measure = problem.queries, problem.measure()
-    targets = queries.targets[folds.positions]
+    positions, share = folds.positions[:, some], folds.share[:, some]
+    targets = queries.targets[positions]
     return network.gradient(
-        weights,
-        queries.inputs[folds.positions],
-        lambda logits: measure.slope(logits, targets) * spread(folds.share, logits),
+        weights, queries.inputs[positions], lambda logits: measure.slope(logits, targets) * spread(share, logits)
     )

@@ -17,7 +17,7 @@ def members(count: int, groups: Tensor | None) -> list[Tensor]:
     if count == 0:
         raise InfluenceError("there is no record to score")
     if groups is None:
-        return [torch.tensor([position]) for position in range(count)]
+        return list(torch.arange(count).unsqueeze(1).unbind())
     if groups.dtype != torch.int64 or groups.shape != (count,):
         raise InfluenceError(f"groups must be int64 of shape ({count},), not {groups.dtype} of {tuple(groups.shape)}")
     ids = groups.tolist()

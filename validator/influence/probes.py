@@ -9,6 +9,7 @@ columns, weighted by their queries, and the spread of the columns is the standar
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from validator.exact import exact, frozen
+from validator.exact import NonFinite, exact, frozen
 from validator.exact.digest import digest
+from validator.influence.batching import anchor_like, batch_size
 from validator.influence.divergence import apart
 from validator.influence.errors import InfluenceError
 from validator.influence.groups import members
@@ -25,6 +27,11 @@ from validator.influence.problem import Problem, Weights
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
+
+_MOST_RECORDS = 1024
+"""Records at a time, at most: more are not faster."""
+_PAIRS = 256
+"""Pairs of a record and a probe in one call, at least."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,39 +50,68 @@ class Probes:
     columns: Tensor
     sizes: Tensor
 
-    def score(self, records: Records, groups: Tensor | None = None, chunk: int = 256) -> Scores:
+    def score(self, records: Records, groups: Tensor | None = None, chunk: int | None = None) -> Scores:
         """One score a record, or one a group in ascending order of its id: the sum of its records' values.
 
-        `chunk` records meet all probes at once; its size changes no bit. A record on which a probe leaves the
-        finite range counts for minus the worst objective. Per query, values are (n, queries). Raises InfluenceError
-        on an empty record set, ids of another shape, or records that do not fit the model.
+        `chunk` records meet the probes at once, as many as the memory at hand allows by default; it changes no bit. A
+        record on which a probe leaves the finite range counts for minus the worst objective. Per query, values are (n,
+        queries). Raises InfluenceError on an empty record set, ids of another shape, or records that do not fit the
+        model.
         """
         parts = members(len(records), groups)
         self.problem.check(records)
-        if chunk < 1:
+        if chunk is not None and chunk < 1:
             raise InfluenceError(f"chunk must be at least 1, not {chunk}")
+        size = self.batch(len(records)) if chunk is None else chunk
         with exact(), torch.no_grad(), frozen(self.weights.values()):
             lost = torch.full((len(self.sizes),), -self.problem.measure().worst, dtype=torch.float64)
             rows = range(len(records))
-            pieces = [rows[start : start + chunk] for start in range(0, len(records), chunk)]
+            pieces = [rows[start : start + size] for start in range(0, len(records), size)]
             columns = torch.cat([apart(few, lambda some: self._influence(records, some), lost) for few in pieces])
             if groups is not None:
                 columns = torch.stack([columns[part].sum(0) for part in parts])
             return self._summary(columns)
 
+    def batch(self, count: int) -> int:
+        """How many of `count` records to score at once here."""
+        one = {name: w[:1] for name, w in self.weights.items()}
+
+        def run(some: int) -> None:
+            with exact(), torch.no_grad(), contextlib.suppress(NonFinite):
+                self._losses(one, anchor_like(self.problem, some))
+
+        # Losses of all probes are held as float64, twice while they are added up.
+        return batch_size(run, min(count, _MOST_RECORDS), shared=2 * 8 * len(self.coefficients))
+
     def _influence(self, records: Records, rows: Sequence[int]) -> Tensor:
         """Influence on each column, float64 (n, columns): terms are added one after the other, so the order of
         addition is fixed.
         """
-        few = records.select(torch.tensor(rows))
-        logits = self.problem.network.batched_logits(self.weights, few.inputs.unsqueeze(0))
-        targets = few.targets.expand(logits.shape[0], *few.targets.shape)
-        losses = self.problem.training().value(logits.to(torch.float64), targets)
+        losses = self._losses(self.weights, records.select(torch.tensor(rows)))
         sums: list[Tensor | None] = [None] * len(self.sizes)
         for column, term in zip(self.columns.tolist(), losses * self.coefficients.unsqueeze(1), strict=True):
             total = sums[column]
             sums[column] = term if total is None else total + term
         return torch.stack([torch.zeros_like(losses[0]) if total is None else total for total in sums], 1)
+
+    def _losses(self, weights: Weights, records: Records) -> Tensor:
+        """Training loss of each record under each probe, float64 (T, n)."""
+        network, loss = self.problem.network, self.problem.training()
+        count = len(next(iter(weights.values())))
+        # One probe after the other on the same inputs, which are snapped to their grids once; many probes together
+        # where the records are so few that the calls would cost more than the work. The bits are the same.
+        together = max(1, _PAIRS // len(records))
+        with frozen([records.inputs]):
+            found = []
+            for start in range(0, count, together):
+                some = {name: w[start : start + together] for name, w in weights.items()}
+                if together == 1:
+                    logits = network.logits({name: w[0] for name, w in some.items()}, records.inputs).unsqueeze(0)
+                else:
+                    logits = network.batched_logits(some, records.inputs.unsqueeze(0))
+                targets = records.targets.expand(logits.shape[0], *records.targets.shape)
+                found.append(loss.value(logits.to(torch.float64), targets))
+            return torch.cat(found)
 
     def _summary(self, columns: Tensor) -> Scores:
         if self.per_query:

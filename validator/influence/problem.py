@@ -103,6 +103,10 @@ class Network:
         """The module's own trainable parameters."""
         return {name: p.detach() for name, p in self._module.named_parameters() if p.requires_grad}
 
+    def module(self) -> nn.Module:
+        """The module itself, to look into and not to change."""
+        return self._module
+
     def state(self) -> dict[str, Tensor]:
         """All parameters and buffers."""
         return dict(self._module.state_dict())

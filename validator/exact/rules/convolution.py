@@ -40,11 +40,18 @@ class _Convolution:
         out = rounded(_grouped(weight.flatten(1), 0, self.groups), self.columns(x), self.op)
         return out.view(weight.shape[0], x.shape[0], high, wide).transpose(0, 1).contiguous()
 
-    def grad_input(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    def grad_input(self, grad: Tensor, size: Sequence[int], weight: Tensor) -> Tensor:
+        """Where an input of `size` (H, W) is wanted: also what a transposed convolution of `grad` is."""
         kernel = _grouped(weight.flatten(1), 0, self.groups)
         columns = product(kernel.transpose(1, 2), self.rows(grad), self.op)
-        shaped = columns.view(-1, *self.window.kernel, x.shape[0], *grad.shape[-2:])
-        return settle(fold(shaped.permute(3, 0, 1, 2, 4, 5), self.window, x.shape[-2:]).contiguous(), x.dtype)
+        shaped = columns.view(-1, *self.window.kernel, grad.shape[0], *grad.shape[-2:])
+        return settle(fold(shaped.permute(3, 0, 1, 2, 4, 5), self.window, size).contiguous(), grad.dtype)
+
+    def inputs(self, outputs: Sequence[int], more: Sequence[int]) -> list[int]:
+        """(H, W) of a transposed convolution's result; `more` is its output padding."""
+        w = self.window
+        sides = zip(outputs, w.stride, w.padding, w.dilation, w.kernel, more, strict=True)
+        return [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, s, p, d, k, extra in sides]
 
     def grad_weight(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         return rounded(self.rows(grad), self.columns(x).transpose(1, 2), self.op).view(weight.shape)
@@ -57,9 +64,9 @@ def _convolution(
     return _Convolution(Window((kernel[0], kernel[1]), pair(stride), pair(padding), pair(dilation)), groups, op)
 
 
-def _check(op: str, x: Tensor, weight: Tensor, transposed: bool) -> None:
-    if transposed or x.dim() not in (3, 4) or weight.dim() != x.dim():
-        raise UnsupportedOp(op, "only plain convolutions in one or two dimensions have an exact rule")
+def _check(op: str, x: Tensor, weight: Tensor) -> None:
+    if x.dim() not in (3, 4) or weight.dim() != x.dim():
+        raise UnsupportedOp(op, "only convolutions in one or two dimensions have an exact rule")
 
 
 def convolution(
@@ -73,15 +80,23 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """aten.convolution in one or two dimensions: the product rounded, then the bias added."""
-    _check("aten.convolution", x, weight, transposed)
+    """aten.convolution in one or two dimensions: the product rounded, then the bias added.
+
+    A transposed one is the gradient of a plain one in its input. Second derivatives of a convolution ask for it.
+    """
+    _check("aten.convolution", x, weight)
     if x.dim() == 3:
         lifted = ([1, *v] for v in (stride, dilation))
         step, spread = lifted
         return convolution(
-            x.unsqueeze(2), weight.unsqueeze(2), bias, step, [0, *padding], spread, False, [0, 0], groups
-        ).squeeze(2)
-    out = _convolution("aten.convolution", weight, stride, padding, dilation, groups).forward(x, weight)
+            x.unsqueeze(2), weight.unsqueeze(2), bias, step, [0, *padding], spread, transposed,
+            [0, *output_padding], groups,
+        ).squeeze(2)  # fmt: skip
+    rule = _convolution("aten.convolution", weight, stride, padding, dilation, groups)
+    if transposed:
+        out = rule.grad_input(x, rule.inputs(x.shape[-2:], output_padding), weight)
+    else:
+        out = rule.forward(x, weight)
     return out if bias is None else out.add_(bias.view(-1, 1, 1))
 
 
@@ -100,7 +115,9 @@ def convolution_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """aten.convolution_backward: gradients of input, weight and bias, those that `mask` asks for."""
     op = "aten.convolution_backward"
-    _check(op, x, weight, transposed)
+    _check(op, x, weight)
+    if transposed:
+        raise UnsupportedOp(op, "the gradient of a transposed convolution has no exact rule")
     if x.dim() == 3:
         flat = convolution_backward(
             grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), bias_sizes,
@@ -113,7 +130,7 @@ def convolution_backward(
         )
     rule = _convolution(op, weight, stride, padding, dilation, groups)
     return (
-        rule.grad_input(grad, x, weight) if mask[0] else None,
+        rule.grad_input(grad, x.shape[-2:], weight) if mask[0] else None,
         rule.grad_weight(grad, x, weight) if mask[1] else None,
         exact_sum(grad, (0, 2, 3), False, grad.dtype, op) if mask[2] else None,
     )
