@@ -3,13 +3,14 @@
     influence(z) = sum_t w_t * loss(z; theta_t)
 
 Probes are fitted once per problem and seed, then shared, cached and audited; untrusted records never meet a
-backward pass. Each probe belongs to one column, a fold of the queries (see folds.py): the value is the mean of the
-columns, weighted by their queries, and the spread of the columns is the standard error.
+backward pass. Each probe belongs to one column, a fold of the queries (see folds.py), or all columns share all probes,
+with coefficients of their own: the value is the mean of the columns, weighted by their queries, and the spread of the
+columns is the standard error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,11 +27,14 @@ from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
 
+_BLOCK = 32
+"""Probes that meet records at a time; bounds memory, changes no bit."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probes:
     """Weights by name (T, ...) float32; `coefficients` (T,) float64; `columns` (T,) int64; `sizes` int64 (columns,):
-    queries of each.
+    queries of each. Probes that all columns share have `coefficients` (columns, T) and `columns` their numbers.
     """
 
     problem: Problem
@@ -68,9 +72,9 @@ class Probes:
         addition is fixed.
         """
         few = records.select(torch.tensor(rows))
-        logits = self.problem.network.batched_logits(self.weights, few.inputs.unsqueeze(0))
-        targets = few.targets.expand(logits.shape[0], *few.targets.shape)
-        losses = self.problem.training().value(logits.to(torch.float64), targets)
+        losses = traces(self.problem, self.weights, few, self.problem.training().value)
+        if self.coefficients.dim() == 2:
+            return losses.T @ self.coefficients.T
         sums: list[Tensor | None] = [None] * len(self.sizes)
         for column, term in zip(self.columns.tolist(), losses * self.coefficients.unsqueeze(1), strict=True):
             total = sums[column]
@@ -105,3 +109,14 @@ class Probes:
             "sizes": self.sizes,
             "header": header,
         }
+
+
+def traces(problem: Problem, weights: Weights, records: Records, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`value` (of logits in float64 and targets) of each record at each of a batch of networks, float64 (T, n, ...)."""
+    count = len(next(iter(weights.values())))
+    rows = []
+    for start in range(0, count, _BLOCK):
+        some = {name: w[start : start + _BLOCK] for name, w in weights.items()}
+        logits = problem.network.batched_logits(some, records.inputs.unsqueeze(0)).to(torch.float64)
+        rows.append(value(logits, records.targets.expand(logits.shape[0], *records.targets.shape)))
+    return torch.cat(rows)
