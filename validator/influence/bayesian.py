@@ -41,12 +41,13 @@ from validator.influence.diagnostics import (
 from validator.influence.errors import InfluenceError
 from validator.influence.folds import Folds, deal
 from validator.influence.models import Kinds, load_tensors
-from validator.influence.probes import Probes, traces
+from validator.influence.probes import Probes
 from validator.influence.problem import Problem
-from validator.influence.records import Records
+from validator.influence.records import NO_TARGET, Records
 from validator.influence.response import Progress
 from validator.influence.settings import Settings, limited
 from validator.influence.subspace import conjugate_rows, spread_points
+from validator.influence.traces import traces
 
 NAME = "bayesian"
 _WITNESSES = 256
@@ -158,9 +159,10 @@ def fit_bayesian(
         try:
             local = _local(problem, settings, seed, parts)
             progress(1, settings.chains + 1)
+            points = spread_points(settings.pairs(), len(local.directions), Stream(seed, "bayesian/frames"))
             chains = []
             for chain in range(settings.chains):
-                chains.append(_chain(local, settings, seed, chain, parts))
+                chains.append(_chain(local, settings, seed, chain, points, parts))
                 progress(chain + 2, settings.chains + 1)
         except NonFinite as error:
             raise InfluenceError(f"a draw leaves the finite range, take a smaller radius: {error}") from error
@@ -179,7 +181,7 @@ def fit_bayesian(
             torch.stack([anchor, queries.mean(1)]).reshape(2, settings.chains, settings.draws),
             _rules(local, seed),
         )
-        refuse_diverged(posterior.trace[0], problem.classes)
+        refuse_diverged(posterior.trace[0].mean() - posterior.rules[2], problem.classes)
     if settings.thinning:
         refuse_unconverged(posterior.diagnostics())
     return posterior
@@ -216,7 +218,8 @@ def _folds(problem: Problem, settings: BayesianSettings, per_query: bool) -> Fol
 def _local(problem: Problem, settings: BayesianSettings, seed: bytes, parts: MutableMapping[str, bytes]) -> Local:
     theta = flatten({name: w.unsqueeze(0) for name, w in problem.network.weights().items()})
     curvature = GaussNewton(problem)
-    rank = min(settings.pairs(), curvature.rank_bound(problem.classes))
+    targets = int((problem.anchor.targets != NO_TARGET).sum())
+    rank = min(settings.pairs(), theta.shape[1], targets * (problem.classes - 1))
     if "subspace" not in parts:
         with frozen([*problem.network.weights().values(), problem.anchor.inputs]):
             damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
@@ -239,14 +242,19 @@ def _n_beta(theta: Tensor, directions: Tensor, settings: BayesianSettings) -> Te
 
 
 def _chain(
-    local: Local, settings: BayesianSettings, seed: bytes, chain: int, parts: MutableMapping[str, bytes]
+    local: Local,
+    settings: BayesianSettings,
+    seed: bytes,
+    chain: int,
+    points: Tensor,
+    parts: MutableMapping[str, bytes],
 ) -> dict[str, Tensor]:
     """One chain's `coordinates` float32 (draws, k), `anchor` mean losses float64 (draws,), `queries` objectives
     (draws, queries).
     """
     key, rank = f"chain-{chain}", local.directions.shape[0]
     if key not in parts:
-        coordinates = _draw(local, settings, seed, chain)
+        coordinates = _draw(local, settings, seed, chain, points)
         problem, weights = local.problem, unflatten(local.weights(coordinates), local.problem.network.weights())
         losses = traces(problem, weights, _witnesses(problem, seed), problem.training().value)
         objective = traces(problem, weights, problem.queries, problem.measure().value)
@@ -263,8 +271,7 @@ def _chain(
     )
 
 
-def _draw(local: Local, settings: BayesianSettings, seed: bytes, chain: int) -> Tensor:
-    points = spread_points(settings.pairs(), local.directions.shape[0], Stream(seed, "bayesian/frames"))
+def _draw(local: Local, settings: BayesianSettings, seed: bytes, chain: int, points: Tensor) -> Tensor:
     mine = points[chain // 2 :: settings.chains // 2].to(torch.float32) * (1 - 2 * (chain % 2))
     if not settings.thinning:
         return mine

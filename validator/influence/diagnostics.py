@@ -47,15 +47,13 @@ def refuse_unconverged(found: Diagnostics) -> None:
         )
 
 
-def refuse_diverged(loss: Tensor, classes: int) -> None:
-    """Raises InfluenceError when the anchor's mean loss (chains, draws) is worse than guessing: such draws know nothing
-    of theta.
-    """
-    guessing = math.log(classes)
-    if not bool(loss.mean() <= guessing):
+def refuse_diverged(rise: Tensor, classes: int) -> None:
+    """Raises InfluenceError when the anchor's mean loss rises from theta to the draws by more than a guess costs."""
+    guess = math.log(classes)
+    if not bool(rise <= guess):
         raise InfluenceError(
-            f"the draws lose the model (mean loss {float(loss.mean()):.3g} nats, guessing has {guessing:.3g}): take a"
-            " smaller radius, or a larger n_beta, damping or burn_in"
+            f"the draws lose the model (its mean loss rises by {float(rise):.3g} nats, a guess costs {guess:.3g}): take"
+            " a smaller radius, or a larger n_beta, damping or burn_in"
         )
 
 

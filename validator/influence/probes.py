@@ -10,7 +10,7 @@ columns is the standard error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +26,7 @@ from validator.influence.problem import Problem, Weights
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
-
-_BLOCK = 32
-"""Probes that meet records at a time; bounds memory, changes no bit."""
+from validator.influence.traces import traces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,14 +107,3 @@ class Probes:
             "sizes": self.sizes,
             "header": header,
         }
-
-
-def traces(problem: Problem, weights: Weights, records: Records, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """`value` (of logits in float64 and targets) of each record at each of a batch of networks, float64 (T, n, ...)."""
-    count = len(next(iter(weights.values())))
-    rows = []
-    for start in range(0, count, _BLOCK):
-        some = {name: w[start : start + _BLOCK] for name, w in weights.items()}
-        logits = problem.network.batched_logits(some, records.inputs.unsqueeze(0)).to(torch.float64)
-        rows.append(value(logits, records.targets.expand(logits.shape[0], *records.targets.shape)))
-    return torch.cat(rows)
