@@ -23,9 +23,9 @@ class Diagnostics:
     """Of the anchor's mean loss and of the mean objective, the worse of the two; the losses are in nats.
 
     `rhat`: split potential scale reduction (Gelman et al. 2013, 11.4), 1 when the halves of all chains agree. `ess`:
-    effective number of independent draws. `drift`: correlation of a trace with time, mean over chains. `rise`: mean
-    loss of the anchor at the draws, less at theta; `expected_rise`: the same if the posterior were its local Gaussian.
-    `n_beta` and `damping` are what the rules chose: the localisation gamma is their product.
+    effective number of independent draws. `drift`: absolute correlation of a trace with time, mean over the chains.
+    `rise`: mean loss of the anchor at the draws, less at theta; `expected_rise`: the same if the posterior were its
+    local Gaussian. `n_beta` and `damping` are what the rules chose: the localisation gamma is their product.
     """
 
     rhat: float
@@ -40,7 +40,7 @@ class Diagnostics:
 def refuse_unconverged(found: Diagnostics) -> None:
     """Raises InfluenceError when chains drift, or disagree with each other or with themselves."""
     # Written so that NaN is refused too.
-    if not (abs(found.drift) <= MOST_DRIFT and found.rhat <= MOST_RHAT):
+    if not (found.drift <= MOST_DRIFT and found.rhat <= MOST_RHAT):
         raise InfluenceError(
             f"the chains have not converged (drift {found.drift:.2f} of at most {MOST_DRIFT}, R-hat {found.rhat:.2f} of"
             f" at most {MOST_RHAT}): take more burn_in, thinning or draws, or thinning=0"
@@ -85,11 +85,14 @@ def effective_draws(trace: Tensor) -> Tensor:
 
 
 def drift(trace: Tensor) -> Tensor:
-    """Mean over the chains of the correlation of the trace with time, a scalar; 0 for a constant trace."""
+    """Absolute correlation of the trace with time, mean over the chains, a scalar; 0 for a constant trace.
+
+    Absolute, because antithetic chains drift in opposite directions.
+    """
     time = torch.arange(trace.shape[1], dtype=torch.float64)
     time, away = time - time.mean(), trace - trace.mean(1, keepdim=True)
     scale = torch.sqrt((away * away).sum(1) * (time * time).sum())
-    return ((away * time).sum(1) / torch.where(scale > 0, scale, 1.0)).mean()
+    return ((away * time).sum(1) / torch.where(scale > 0, scale, 1.0)).abs().mean()
 
 
 def _variance(sample: Tensor) -> Tensor:
