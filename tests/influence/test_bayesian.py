@@ -182,7 +182,7 @@ def test_fit__draws_far_away__are_refused(problem: Problem) -> None:
 
 def test_fit__chains_that_do_not_mix__are_refused(tiny: Problem) -> None:
     with pytest.raises(InfluenceError, match="have not converged"):
-        draw(tiny, chains=2, draws=8, thinning=1, burn_in=0, step=0.01, radius=1.0)
+        draw(tiny, chains=2, draws=8, thinning=1, burn_in=0, step=0.01, radius=0.5)
 
 
 def test_fit__odd_number_of_chains__is_refused(tiny: Problem) -> None:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from validator.exact import exact
 from validator.exact.random import Stream
@@ -12,7 +13,14 @@ from validator.influence import InfluenceError, Problem
 from validator.influence.chains import Local, Walk, walk
 from validator.influence.curvature import GaussNewton, flatten
 from validator.influence.diagnostics import Diagnostics, drift, effective_draws, refuse_unconverged, rhat
-from validator.influence.subspace import conjugate_rows, inverse_factor, krylov, orthonormal, spread_points
+from validator.influence.subspace import (
+    conjugate_rows,
+    inverse_factor,
+    krylov,
+    orthonormal,
+    signed_gradients,
+    spread_points,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +29,8 @@ def local(problem: Problem) -> Local:
     theta = flatten({name: w.unsqueeze(0) for name, w in problem.network.weights().items()})
     damping = torch.tensor(1.0)
     with exact(), torch.no_grad():
-        rows = conjugate_rows(GaussNewton(problem), damping, 40, theta.shape[1], Stream(b"local", "rows"))
+        start = signed_gradients(problem, 16, Stream(b"local", "start"))
+        rows = conjugate_rows(GaussNewton(problem), damping, 40, start)
     return Local(problem, theta, rows, damping, torch.tensor(1e6, dtype=torch.float64))
 
 
@@ -37,13 +46,21 @@ def test_conjugate_rows__damped_curvature__are_orthonormal_under_it(local: Local
 
 
 def test_krylov__stiffest_directions__are_found(problem: Problem) -> None:
-    size = sum(w.numel() for w in problem.network.weights().values())
     with exact(), torch.no_grad():
         curvature = GaussNewton(problem)
-        basis, images = krylov(curvature, 96, size, Stream(b"krylov", "rows"))
+        basis, images = krylov(curvature, 96, signed_gradients(problem, 32, Stream(b"krylov", "start")))
         largest = float(curvature.largest(Stream(b"krylov", "power"), 20))
     assert torch.allclose(basis @ basis.T, torch.eye(96), atol=1e-5)
     assert float(torch.linalg.eigvalsh((basis @ images.T).double())[-1]) == pytest.approx(largest, rel=1e-3)
+
+
+def test_signed_gradients__autograd__agrees(problem: Problem) -> None:
+    with exact(), torch.no_grad():
+        found = signed_gradients(problem, 3, Stream(b"signed", "start"))
+    signs = Stream(b"signed", "start").rademacher((3, len(problem.anchor)))
+    losses = cross_entropy(problem.model(problem.anchor.inputs), problem.anchor.targets, reduction="none")
+    slopes = torch.autograd.grad((losses * signs[2]).mean(), list(problem.model.parameters()))
+    assert torch.allclose(found[2], torch.cat([slope.flatten() for slope in slopes]), atol=1e-6)
 
 
 def test_orthonormal__rows_of_zeros_and_repeats__stay_finite() -> None:

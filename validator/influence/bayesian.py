@@ -39,7 +39,7 @@ from validator.influence.problem import Problem
 from validator.influence.records import NO_TARGET, Records
 from validator.influence.response import Progress
 from validator.influence.settings import Settings, limited
-from validator.influence.subspace import conjugate_rows, spread_points
+from validator.influence.subspace import BLOCK, conjugate_rows, signed_gradients, spread_points
 from validator.influence.traces import traces
 
 NAME = "bayesian"
@@ -158,7 +158,8 @@ def _local(problem: Problem, settings: BayesianSettings, seed: bytes, parts: Mut
     if "subspace" not in parts:
         with frozen([*problem.network.weights().values(), problem.anchor.inputs]):
             damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
-            rows = conjugate_rows(curvature, damping, rank, theta.shape[1], Stream(seed, "bayesian/subspace"))
+            start = signed_gradients(problem, min(BLOCK, rank, targets), Stream(seed, "bayesian/subspace"))
+            rows = conjugate_rows(curvature, damping, rank, start)
         parts["subspace"] = bytes(save({"directions": rows.contiguous(), "damping": damping.reshape(1)}))
     kinds: Kinds = {"directions": (torch.float32, (rank, theta.shape[1])), "damping": (torch.float32, (1,))}
     part = load_tensors(parts["subspace"], kinds)

@@ -8,40 +8,58 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.func import vjp, vmap
 
 from validator.exact.random import Stream
-from validator.influence.curvature import GaussNewton, dots
+from validator.influence.curvature import GaussNewton, dots, flatten
+from validator.influence.problem import Problem, spread
 
-BLOCK = 32
+BLOCK = 64
 """Rows that join the Krylov basis at a time; part of the estimator."""
 
 _PRODUCTS = 16
-"""Rows that are multiplied by the curvature at a time; bounds memory, changes no bit."""
+"""Rows that meet the anchor at a time; bounds memory, changes no bit."""
 
 _LEAST_PIVOT = 2.0**-40
 """Of a unit row, what must be left beyond its predecessors; less is rounding, and the row is kept short instead of
 blown up."""
 
 
-def conjugate_rows(curvature: GaussNewton, damping: Tensor, count: int, size: int, stream: Stream) -> Tensor:
-    """`count` directions D, float32 (count, size), that the damped curvature `A = G + damping` makes orthonormal: `D A
-    D' = 1`.
+def conjugate_rows(curvature: GaussNewton, damping: Tensor, count: int, start: Tensor) -> Tensor:
+    """`count` directions D, float32 (count, parameters), that the damped curvature `A = G + damping` makes orthonormal:
+    `D A D' = 1`.
 
-    They span a block Krylov space of G (Golub & Underwood 1977), which holds its stiffest directions first, so `D' D`
-    is `A^-1` restricted to where the data speak: the covariance of the local Gaussian there.
+    They span a block Krylov space of G (Golub & Underwood 1977) from the rows of `start`, which holds the stiffest
+    directions first, so `D' D` is `A^-1` restricted to where the data speak: the covariance of the local Gaussian
+    there.
     """
-    basis, images = krylov(curvature, count, size, stream)
+    basis, images = krylov(curvature, count, start)
     exactly = basis.to(torch.float64)
     gram = exactly @ images.to(torch.float64).T
     gram = (gram + gram.T) / 2 + exactly @ exactly.T * damping.to(torch.float64)
     return (inverse_factor(gram) @ exactly).to(torch.float32)
 
 
-def krylov(curvature: GaussNewton, count: int, size: int, stream: Stream) -> tuple[Tensor, Tensor]:
-    """Orthonormal rows V, float32 (count, size), of `G x, G^2 x, ...` for a random block x, and `V G`."""
-    basis = torch.empty(0, size)
-    images = torch.empty(0, size)
-    rows = _images(curvature, stream.normal((min(BLOCK, count), size)))
+def signed_gradients(problem: Problem, count: int, stream: Stream) -> Tensor:
+    """Gradients of the anchor's losses at theta, summed with random signs `count` times: float32 (count, parameters).
+
+    Where they point, losses of records change together: a better start than directions of no meaning.
+    """
+    network, anchor, loss = problem.network, problem.anchor, problem.training()
+    logits, pull = vjp(lambda weights: network.logits(weights, anchor.inputs), network.weights())[:2]
+    slope = loss.slope(logits, anchor.targets) / len(anchor)
+    signs = stream.rademacher((count, len(anchor)))
+    found = []
+    for first in range(0, count, _PRODUCTS):
+        (pulled,) = vmap(pull)(spread(signs[first : first + _PRODUCTS], slope.unsqueeze(0)) * slope)
+        found.append(flatten(pulled))
+    return torch.cat(found)
+
+
+def krylov(curvature: GaussNewton, count: int, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal rows V, float32 (count, parameters), of `x, G x, G^2 x, ...` for the rows x of `start`, and `V G`."""
+    basis, images = torch.empty(0, start.shape[1]), torch.empty(0, start.shape[1])
+    rows = start[:count]
     while True:
         # Twice, because one subtraction leaves what float32 rounds (Giraud & Langou 2005).
         for _ in range(2):
