@@ -15,7 +15,7 @@ from validator.influence.records import NO_TARGET
 SMALL: dict[str, int | float] = {"chains": 4, "draws": 8}
 FULL: dict[str, int | float] = {"chains": 2, "draws": 53, "radius": 1e-2}
 """One frame in all 53 dimensions of the tiny model, so near to theta that losses are linear."""
-WALK: dict[str, int | float] = {"chains": 2, "draws": 16, "thinning": 2, "damping": 100.0, "step": 1.0, "burn_in": 4}
+WALK: dict[str, int | float] = {"chains": 2, "draws": 16, "thinning": 2, "damping": 12.0, "step": 1.0, "burn_in": 4}
 """Chains that are short and yet mix: the localisation is strong."""
 
 

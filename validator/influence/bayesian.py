@@ -51,16 +51,17 @@ _WITNESSES = 256
 class BayesianSettings(Settings):
     """`chains` (even) times `draws` draws, in a subspace of one dimension a pair of draws.
 
-    `damping` is relative to the mean eigenvalue of the curvature (see GaussNewton.damping); the localisation is `gamma
-    = n_beta damping`. `n_beta` 0: the inverse temperature at which draws of the local Gaussian are, in the root mean
-    square, `radius` of the weights' length away. `thinning` Langevin steps between draws, 0: draws of the local
+    `damping` is relative to the trace of the curvature over the root of the number of the anchor's targets, as a ridge
+    that balances bias and variance falls (Caponnetto & De Vito 2007); the localisation is `gamma = n_beta damping`.
+    `n_beta` 0: the inverse temperature at which draws of the local Gaussian are, in the root mean square, `radius` of
+    the weights' length away. `thinning` Langevin steps between draws, 0: draws of the local
     Gaussian; `burn_in` steps before the first, `step` relative to the inverse of the largest curvature, `batch` anchor
     records a step, 0: all of them.
     """
 
     chains: int = limited("chains", 8, 2, 4096)
     draws: int = limited("draws", 128, 4, 2**16)
-    damping: float = limited("damping", 1.0, 1e-6, 1e9)
+    damping: float = limited("damping", 0.01, 1e-9, 1e9)
     radius: float = limited("radius", 0.1, 1e-6, 1e3)
     n_beta: float = limited("n_beta", 0.0, 0.0, 1e30)
     thinning: int = limited("thinning", 0, 0, 100_000)
@@ -157,7 +158,8 @@ def _local(problem: Problem, settings: BayesianSettings, seed: bytes, parts: Mut
     rank = min(settings.pairs(), theta.shape[1], targets * (problem.classes - 1))
     if "subspace" not in parts:
         with frozen([*problem.network.weights().values(), problem.anchor.inputs]):
-            damping = curvature.damping(settings.damping, Stream(seed, "curvature/trace"))
+            trace = curvature.trace(Stream(seed, "curvature/trace"), 8)
+            damping = trace * settings.damping / torch.sqrt(torch.tensor(float(targets)))
             start = signed_gradients(problem, min(BLOCK, rank, targets), Stream(seed, "bayesian/subspace"))
             rows = conjugate_rows(curvature, damping, rank, start)
         parts["subspace"] = bytes(save({"directions": rows.contiguous(), "damping": damping.reshape(1)}))
