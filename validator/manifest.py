@@ -107,7 +107,7 @@ class Sealed(Part):
 class Estimator(Part):
     """Which estimator scores, and its parameters: integers as integers, real numbers as decimal strings."""
 
-    name: Literal["response", "classical", "mirrored"]
+    name: Literal["response", "classical", "ekfac", "mirrored", "bayesian"]
     params: dict[str, int | Decimal] = Field(default_factory=dict, max_length=32)
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from validator.exact import NonFinite, exact
+from validator.influence.bayesian import BayesianSettings, fit_bayesian, load_bayesian
 from validator.influence.classical import Classical, ClassicalSettings, EkfacSettings
 from validator.influence.curvature import directions_at_once, unflatten
 from validator.influence.errors import InfluenceError
@@ -28,6 +29,7 @@ _SETTINGS: dict[str, type[Settings]] = {
     "classical": ClassicalSettings,
     "mirrored": MirroredSettings,
     "ekfac": EkfacSettings,
+    "bayesian": BayesianSettings,
 }
 _BLOCK = 16
 
@@ -42,8 +44,8 @@ def fit(
     parts: MutableMapping[str, bytes] | None = None,
     **params: int | float,
 ) -> Response | Probes:
-    """Fit `estimator` ("response", "classical", "mirrored" or "ekfac") to `problem`; `params` are the fields of its
-    settings class.
+    """Fit `estimator` ("response", "classical", "ekfac", "mirrored" or "bayesian") to `problem`; `params` are the fields
+    of its settings class.
 
     `seed` is bytes or a non-negative integer. `progress(done, total)` is called as parts are finished. A `parts`
     mapping receives each finished part; pass the same mapping again, with the same arguments, to go on after an
@@ -55,6 +57,8 @@ def fit(
     store: MutableMapping[str, bytes] = parts if parts is not None else {}
     if isinstance(settings, ResponseSettings):
         return fit_response(problem, settings, key, per_query, report, store)
+    if isinstance(settings, BayesianSettings):
+        return fit_bayesian(problem, settings, key, per_query, report, store)
     return _fit_probes(problem, estimator, settings, key, per_query, report, store)
 
 
@@ -76,6 +80,8 @@ def load_probes(problem: Problem, data: bytes) -> Response | Probes:
     if isinstance(settings, ResponseSettings):
         expected["baseline"] = (torch.float32, (settings.replicas, len(problem.queries)))
         return load_response(problem, settings, seed, per_query, load_tensors(data, expected)["baseline"])
+    if isinstance(settings, BayesianSettings):
+        return load_bayesian(problem, settings, seed, per_query, tensors["header"], data)
     folds = _folds(problem, settings, per_query)
     count = 2 * len(folds)
     expected |= {

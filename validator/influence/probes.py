@@ -3,8 +3,9 @@
     influence(z) = sum_t w_t * loss(z; theta_t)
 
 Probes are fitted once per problem and seed, then shared, cached and audited; untrusted records never meet a
-backward pass. Each probe belongs to one column, a fold of the queries (see folds.py): the value is the mean of the
-columns, weighted by their queries, and the spread of the columns is the standard error.
+backward pass. Each probe belongs to one column, a fold of the queries (see folds.py), or all columns share all probes,
+with coefficients of their own: the value is the mean of the columns, weighted by their queries, and the spread of the
+columns is the standard error.
 """
 
 from __future__ import annotations
@@ -27,17 +28,16 @@ from validator.influence.problem import Problem, Weights
 from validator.influence.records import Records
 from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
+from validator.influence.traces import traces
 
 _MOST_RECORDS = 1024
 """Records at a time, at most: more are not faster."""
-_PAIRS = 256
-"""Pairs of a record and a probe in one call, at least."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probes:
     """Weights by name (T, ...) float32; `coefficients` (T,) float64; `columns` (T,) int64; `sizes` int64 (columns,):
-    queries of each.
+    queries of each. Probes that all columns share have `coefficients` (columns, T) and `columns` their numbers.
     """
 
     problem: Problem
@@ -78,40 +78,25 @@ class Probes:
 
         def run(some: int) -> None:
             with exact(), torch.no_grad(), contextlib.suppress(NonFinite):
-                self._losses(one, anchor_like(self.problem, some))
+                traces(self.problem, one, anchor_like(self.problem, some), self.problem.training().value)
 
         # Losses of all probes are held as float64, twice while they are added up.
-        return batch_size(run, min(count, _MOST_RECORDS), shared=2 * 8 * len(self.coefficients))
+        probes = len(next(iter(self.weights.values())))
+        return batch_size(run, min(count, _MOST_RECORDS), shared=2 * 8 * probes)
 
     def _influence(self, records: Records, rows: Sequence[int]) -> Tensor:
         """Influence on each column, float64 (n, columns): terms are added one after the other, so the order of
         addition is fixed.
         """
-        losses = self._losses(self.weights, records.select(torch.tensor(rows)))
+        few = records.select(torch.tensor(rows))
+        losses = traces(self.problem, self.weights, few, self.problem.training().value)
+        if self.coefficients.dim() == 2:
+            return losses.T @ self.coefficients.T
         sums: list[Tensor | None] = [None] * len(self.sizes)
         for column, term in zip(self.columns.tolist(), losses * self.coefficients.unsqueeze(1), strict=True):
             total = sums[column]
             sums[column] = term if total is None else total + term
         return torch.stack([torch.zeros_like(losses[0]) if total is None else total for total in sums], 1)
-
-    def _losses(self, weights: Weights, records: Records) -> Tensor:
-        """Training loss of each record under each probe, float64 (T, n)."""
-        network, loss = self.problem.network, self.problem.training()
-        count = len(next(iter(weights.values())))
-        # One probe after the other on the same inputs, which are snapped to their grids once; many probes together
-        # where the records are so few that the calls would cost more than the work. The bits are the same.
-        together = max(1, _PAIRS // len(records))
-        with frozen([records.inputs]):
-            found = []
-            for start in range(0, count, together):
-                some = {name: w[start : start + together] for name, w in weights.items()}
-                if together == 1:
-                    logits = network.logits({name: w[0] for name, w in some.items()}, records.inputs).unsqueeze(0)
-                else:
-                    logits = network.batched_logits(some, records.inputs.unsqueeze(0))
-                targets = records.targets.expand(logits.shape[0], *records.targets.shape)
-                found.append(loss.value(logits.to(torch.float64), targets))
-            return torch.cat(found)
 
     def _summary(self, columns: Tensor) -> Scores:
         if self.per_query:
