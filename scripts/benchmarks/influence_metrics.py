@@ -93,7 +93,9 @@ def _agreement(left: Tensor, right: Tensor) -> Agreement:
 
 
 def _mean(found: list[Agreement]) -> Agreement:
-    each, mean = (sum(part) / len(found) for part in zip(*((a.per_query, a.mean_objective) for a in found), strict=True))
+    each, mean = (
+        sum(part) / len(found) for part in zip(*((a.per_query, a.mean_objective) for a in found), strict=True)
+    )
     return Agreement(each, mean)
 
 

