@@ -157,11 +157,11 @@ def retrain(
     return torch.cat(losses).reshape(shape), torch.cat(errors).reshape(shape), masks
 
 
-def starts(task: Task, name: str, count: int) -> Weights:
-    """Initial weights of `count` networks."""
+def starts(task: Task, name: str, count: int, config: dict[str, Any] | None = None) -> Weights:
+    """Initial weights of `count` networks, the task's unless another `config` is given."""
     made = []
     for i in range(count):
-        module = build("mlp", task.config)
+        module = build("mlp", config or task.config)
         initialise(module, Stream(SEED, f"{task.name}/{name}/{i}"))
         made.append({key: p.detach() for key, p in module.named_parameters()})
     return {key: torch.stack([weights[key] for weights in made]) for key in made[0]}
