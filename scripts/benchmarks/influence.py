@@ -1,4 +1,4 @@
-"""Influence estimators side by side with their peers: agreement with retraining, pay, time and memory.
+"""Influence estimators side by side with their peers: agreement with retraining, wrong labels found, time and memory.
 
 Every method runs in a process of its own, with one thread, peers in environments of their own (see peers/). The truth
 comes from `.bench/`, or is made there first, which takes minutes on one core.
@@ -13,10 +13,9 @@ from dataclasses import asdict
 from typing import Any
 
 from influence_cost import costs
-from influence_crowds import CROWDS, ESTIMATORS, crowd, judge
 from influence_methods import ALL, OURS, OWN, YARDSTICK, YARDSTICKS, Entry, estimator, mean_of
 from influence_metrics import ceiling, split_half
-from influence_report import attribution, contributions, opening, response, scoring, verdicts
+from influence_report import attribution, opening, response, scoring, verdicts
 from influence_response import referee
 from influence_runs import measure_all
 from influence_tasks import TASKS, truth
@@ -33,7 +32,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--quick", action="store_true", help="a small task and no peers: a smoke run")
     found.add_argument("--no-peers", action="store_true", help="ours and the yardsticks only")
     found.add_argument("--tasks", nargs="*", choices=list(TASKS), default=["digits", "mnist"])
-    found.add_argument("--no-crowds", action="store_true", help="no contributions, only records")
     found.add_argument("--only", default="", help="methods whose name holds this")
     found.add_argument("--jobs", type=int, default=2, help="processes at a time; 2 by default")
     found.add_argument(
@@ -70,13 +68,10 @@ def main() -> None:
     tasks = {name: truth(name) for name in names}
     rows = measure_all(entries(given), tasks, FLIPPED, given.jobs)
     passes = [cost for config in ((SMALL,) if given.quick else (SMALL, WIDE)) for cost in costs(config, given.repeats)]
-    crowds = [] if given.quick or given.no_crowds else [(task, crowd(task)) for task in CROWDS]
-    judged = [judge(task, found, *asked) for task, found in crowds for asked in ESTIMATORS]
-    demonstration = referee(given.repeats)
+    judge = referee(given.repeats)
     if given.json:
         found = {"title": "Influence estimators", "machine": machine(), "rows": [asdict(row) for row in rows]}
-        found |= {"scoring": [asdict(c) for c in passes], "response": [asdict(row) for row in demonstration]}
-        found["contributions"] = [asdict(row) for row in judged]
+        found |= {"scoring": [asdict(c) for c in passes], "response": [asdict(row) for row in judge]}
         found["truth"] = {
             name: {"halves": asdict(split_half(t["by_seed"])), "ceiling": asdict(ceiling(t["by_seed"]))}
             for name, t in tasks.items()
@@ -88,10 +83,8 @@ def main() -> None:
         mine = sorted((row for row in rows if row.task == name), key=ordered)
         print(attribution(name, task["recipe"], split_half(task["by_seed"]), ceiling(task["by_seed"]), mine))
         print(verdicts(mine))
-    if judged:
-        print(contributions(judged))
     print(scoring(passes, given.repeats))
-    print(response(demonstration))
+    print(response(judge))
 
 
 if __name__ == "__main__":

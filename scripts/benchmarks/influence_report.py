@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from influence_cost import BATCH, RECORDS, Cost
-from influence_crowds import KAPPA, KINDS, SIZE, Judged
 from influence_methods import YARDSTICK
 from influence_metrics import Agreement
 from influence_runs import Measured
@@ -86,25 +85,6 @@ def verdicts(rows: Sequence[Measured]) -> str:
     if mirrored is not None and classical is not None:
         gap = _per_query(classical) - _per_query(mirrored)
         lines.append(_said("`mirrored` (proximal) within 0.05 of `classical`", gap <= 0.05, f"{gap:.3f} below"))
-    return "\n".join(lines) + "\n"
-
-
-def contributions(rows: Sequence[Judged]) -> str:
-    """Estimators of the default objective on crowds, scored by contribution."""
-    lines = [
-        "### Contributions\n",
-        f"{len(KINDS)} contributions of {SIZE} records to a base that is short of two digits; truth: retraining with "
-        f"each one added. Shares of the pool when `max(0, value - {KAPPA:g} stderr)` of expected error is paid, before "
-        "redundancy.\n",
-        "| crowd | estimator | Spearman | of the ceiling | to mislabelled, noise, duplicates | to half mislabelled | "
-        "to clean and narrow | fit and score |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        found = [f"{row.spearman:.3f}", f"{row.of_ceiling:.3f}"]
-        found += [f"{100 * share:.1f} %" for share in (row.garbage, row.half, row.honest)] + [f"{row.seconds:.1f} s"]
-        cells = [f"not run: {row.refused.replace('|', '/')}", *[""] * 5] if row.refused else found
-        lines.append(f"| {row.crowd} | {row.estimator} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
