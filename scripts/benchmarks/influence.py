@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--quick", action="store_true", help="a small task and no peers: a smoke run")
     found.add_argument("--no-peers", action="store_true", help="ours and the yardsticks only")
     found.add_argument("--tasks", nargs="*", choices=list(TASKS), default=["digits", "mnist"])
-    found.add_argument("--only", default="", help="methods whose name holds this")
+    found.add_argument("--only", default="", help="methods whose name holds this, and nothing else")
     found.add_argument("--jobs", type=int, default=2, help="processes at a time; 2 by default")
     found.add_argument(
         "--estimator",
@@ -67,8 +67,9 @@ def main() -> None:
     names = ["quick"] if given.quick else given.tasks
     tasks = {name: truth(name) for name in names}
     rows = measure_all(entries(given), tasks, FLIPPED, given.jobs)
-    passes = [cost for config in ((SMALL,) if given.quick else (SMALL, WIDE)) for cost in costs(config, given.repeats)]
-    judge = referee(given.repeats)
+    sizes = () if given.only else (SMALL,) if given.quick else (SMALL, WIDE)
+    passes = [cost for config in sizes for cost in costs(config, given.repeats)]
+    judge = [] if given.only else referee(given.repeats)
     if given.json:
         found = {"title": "Influence estimators", "machine": machine(), "rows": [asdict(row) for row in rows]}
         found |= {"scoring": [asdict(c) for c in passes], "response": [asdict(row) for row in judge]}
@@ -83,8 +84,9 @@ def main() -> None:
         mine = sorted((row for row in rows if row.task == name), key=ordered)
         print(attribution(name, task["recipe"], split_half(task["by_seed"]), ceiling(task["by_seed"]), mine))
         print(verdicts(mine))
-    print(scoring(passes, given.repeats))
-    print(response(judge))
+    if not given.only:
+        print(scoring(passes, given.repeats))
+        print(response(judge))
 
 
 if __name__ == "__main__":

@@ -86,10 +86,16 @@ _TRAK = {"proj_dim": 512, "proj_max_batch_size": 32, "proj_seed": 0, "device": "
 PEERS = (
     Entry("dattri CG, 10 iterations, damping 0.01", "dattri", "cg", {"max_iter": 10, "regularization": 0.01}),
     Entry(
-        "dattri LiSSA, depth 100, damping 0.01",
+        "dattri CG, the same by 20 queries",
+        "dattri",
+        "cg",
+        {"max_iter": 10, "regularization": 0.01, "queries_at_once": 20},
+    ),
+    Entry(
+        "dattri LiSSA, depth 100, damping 0.01, by 20 queries",
         "dattri",
         "lissa",
-        {"recursion_depth": 100, "batch_size": 100, "scaling": 50, "damping": 0.01},
+        {"recursion_depth": 100, "batch_size": 100, "scaling": 50, "damping": 0.01, "queries_at_once": 20},
     ),
     Entry("dattri TRAK-1, 512 dimensions", "dattri", "trak", _TRAK),
     Entry("dattri TracIn, last checkpoint", "dattri", "tracin"),

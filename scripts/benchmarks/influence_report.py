@@ -72,7 +72,9 @@ def verdicts(rows: Sequence[Measured]) -> str:
         if classical is not None and other.entry.name.startswith("dattri CG"):
             seconds, grown = classical.cpu_s / other.cpu_s, classical.grown_mb / other.grown_mb
             words = f"{seconds:.2f} of the CPU time, {grown:.2f} of the memory above start"
-            lines.append(_said("a tenth of dattri CG's time and memory", max(seconds, grown) <= 0.1, words))
+            lines.append(
+                _said(f"a tenth of the time and memory of {other.entry.name}", max(seconds, grown) <= 0.1, words)
+            )
     bayesian, theirs = named.get("bayesian"), [row for row in peers if row.entry.of == "devinterp"]
     if bayesian is not None:
         found = _per_query(bayesian)

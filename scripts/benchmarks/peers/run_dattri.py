@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def parts(given: Given) -> tuple[AttributionTask, DataLoader[Any], DataLoader[Any]]:
-    """The task, all records as one batch, all queries as one batch."""
+    """The task, all records as one batch, queries in batches of `queries_at_once`: all, unless told otherwise."""
     module = network(given.state)
 
     def loss(params: dict[str, Tensor], data: tuple[Tensor, Tensor]) -> Tensor:
@@ -30,7 +30,7 @@ def parts(given: Given) -> tuple[AttributionTask, DataLoader[Any], DataLoader[An
     return (
         AttributionTask(loss, module, dict(given.state)),
         DataLoader(records, batch_size=len(records), shuffle=False),
-        DataLoader(queries, batch_size=len(queries), shuffle=False),
+        DataLoader(queries, batch_size=given.params.get("queries_at_once", len(queries)), shuffle=False),
     )
 
 
@@ -39,7 +39,7 @@ def influence(kind: Any) -> Any:  # noqa: ANN401 - one of dattri's classes
 
     def method(given: Given) -> Score:
         task, records, queries = parts(given)
-        attributor = kind(task=task, **given.params)
+        attributor = kind(task=task, **{key: value for key, value in given.params.items() if key != "queries_at_once"})
         attributor.cache(records)
         return lambda: attributor.attribute(records, queries)
 
