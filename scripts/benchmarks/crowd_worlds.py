@@ -92,7 +92,7 @@ WORLDS = {
         image_world("digits", 64, digits),
         image_world("mnist", 784, mnist),
         World(
-            "brown", "gpt", GPT, brown, 480, 240, (30, 60), 0.01, 1e-3, 300, 48,
+            "brown", "gpt", GPT, brown, 240, 240, (60, 100), 0.01, 1e-3, 400, 48,
             {"learning_rate": 0.1, "weight_decay": 1e-3, "replicas": 4, "epochs": 5},
         ),
     )

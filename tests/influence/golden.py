@@ -24,6 +24,7 @@ from validator.exact.random import Stream
 from validator.influence import VERSION, Problem, Records, fit
 from validator.influence.models import build, initialise
 from validator.influence.records import NO_TARGET
+from validator.influence.response import Response
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "influence.json"
 
@@ -32,6 +33,7 @@ ESTIMATORS: dict[str, tuple[str, dict[str, int | float]]] = {
     "ekfac": ("ekfac", {"rows": 20, "folds": 3}),
     "mirrored": ("mirrored", {"steps": 3, "rows": 20, "folds": 3}),
     "mirrored, published": ("mirrored", {"proximal": 0, "steps": 2, "folds": 3}),
+    "bayesian": ("bayesian", {"chains": 2, "draws": 6, "folds": 3}),
     "response": ("response", {"epochs": 2, "replicas": 2}),
 }
 WORDS, LENGTH = 11, 6
@@ -91,6 +93,11 @@ def digests(chunk: int | None) -> dict[str, dict[str, str]]:
             fitted = fit(problem, estimator, seed=b"golden", **params)
             alone, together = fitted.score(records, **sized), fitted.score(records, groups=groups, **sized)
             scores = [alone.values, alone.stderr, together.values, together.stderr]
+            if isinstance(fitted, Response):
+                ordered = fitted.in_order(
+                    [records.select(torch.where(groups == g)[0]) for g in range(5)], lambda *_: True, **sized
+                )
+                scores += [ordered.values, ordered.stderr]
             found[f"{problem_name}: {name}"] = {"fit": fitted.digest().hex(), "scores": digest(scores).hex()}
     return found
 

@@ -44,7 +44,7 @@ def fit(
     parts: MutableMapping[str, bytes] | None = None,
     **params: int | float,
 ) -> Response | Probes:
-    """Fit `estimator` ("response", "classical", "ekfac", "mirrored" or "bayesian") to `problem`; `params` are the fields
+    """Fit `estimator` (response, classical, ekfac, mirrored or bayesian) to `problem`; `params` are the fields
     of its settings class.
 
     `seed` is bytes or a non-negative integer. `progress(done, total)` is called as parts are finished. A `parts`
