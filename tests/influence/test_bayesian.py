@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 
 from validator.exact.random import Stream
-from validator.influence import InfluenceError, Problem, Records, fit, load_probes
+from validator.influence import InfluenceError, Problem, Records, fit, load_probes, traces
 from validator.influence.models import build, initialise
 from validator.influence.posterior import Posterior
 from validator.influence.records import NO_TARGET
@@ -240,6 +240,14 @@ def test_correlation__records__is_the_pearson_correlation_of_odd_losses(
     mine, theirs = losses(newcomers, error=False), losses(tiny.queries, error=True)[:, 0::4].mean(1)
     expected = (mine.T @ theirs) / (mine.norm(dim=0) * theirs.norm())
     assert torch.allclose(posterior.correlation(newcomers)[:, 0], expected, atol=1e-4)
+
+
+def test_traces__blocks_of_any_size__same_bits(
+    posterior: Posterior, newcomers: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = posterior.score(newcomers).values
+    monkeypatch.setattr(traces, "_LOGITS", 12)
+    assert torch.equal(posterior.score(newcomers).values, whole)
 
 
 def test_by_position__sentences__sums_to_the_score() -> None:

@@ -54,9 +54,9 @@ class BayesianSettings(Settings):
     `damping` is relative to the trace of the curvature over the root of the number of the anchor's targets, as a ridge
     that balances bias and variance falls (Caponnetto & De Vito 2007); the localisation is `gamma = n_beta damping`.
     `n_beta` 0: the inverse temperature at which draws of the local Gaussian are, in the root mean square, `radius` of
-    the weights' length away. `thinning` Langevin steps between draws, 0: draws of the local
-    Gaussian; `burn_in` steps before the first, `step` relative to the inverse of the largest curvature, `batch` anchor
-    records a step, 0: all of them.
+    the weights' length away. `thinning` Langevin steps between draws, 0: draws of the local Gaussian; `burn_in` steps
+    before the first, `step` relative to the inverse of the largest curvature, `batch` anchor records a step, 0: all of
+    them.
     """
 
     chains: int = limited("chains", 8, 2, 4096)

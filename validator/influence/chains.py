@@ -18,6 +18,8 @@ from torch import Tensor
 from validator.exact.random import Stream
 from validator.influence.curvature import dots, flatten, unflatten
 from validator.influence.problem import Problem
+from validator.influence.records import Records
+from validator.influence.subspace import ROWS
 
 _POWER = 12
 """Steps of the power iteration that bounds the step size."""
@@ -65,17 +67,21 @@ class Local:
         return (coordinates @ self.directions) / torch.sqrt(self.n_beta).to(torch.float32)
 
     def _gradient(self, flat: Tensor, rows: Tensor | None) -> Tensor:
-        anchor, loss = self.problem.anchor, self.problem.training()
-        some, network = anchor if rows is None else anchor.select(rows), self.problem.network
-        return flatten(
-            network.gradient(
-                unflatten(flat, network.weights()),
-                some.inputs.unsqueeze(0),
-                lambda logits: (
-                    loss.slope(logits, some.targets.expand(logits.shape[0], *some.targets.shape)) / len(some)
-                ),
-            )
+        """Gradient of the mean loss of the anchor's `rows` at each of the weights (m, parameters)."""
+        rows = torch.arange(len(self.problem.anchor)) if rows is None else rows
+        total = torch.zeros_like(flat, dtype=torch.float64)
+        for first in range(0, len(rows), ROWS):
+            total = total + self._gradient_sum(flat, self.problem.anchor.select(rows[first : first + ROWS]))
+        return (total / len(rows)).to(torch.float32)
+
+    def _gradient_sum(self, flat: Tensor, some: Records) -> Tensor:
+        network, loss = self.problem.network, self.problem.training()
+        found = network.gradient(
+            unflatten(flat, network.weights()),
+            some.inputs.unsqueeze(0),
+            lambda logits: loss.slope(logits, some.targets.expand(logits.shape[0], *some.targets.shape)),
         )
+        return flatten(found)
 
 
 @dataclass(frozen=True, slots=True)

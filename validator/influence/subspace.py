@@ -13,9 +13,14 @@ from torch.func import vjp, vmap
 from validator.exact.random import Stream
 from validator.influence.curvature import GaussNewton, dots, flatten
 from validator.influence.problem import Problem, spread
+from validator.influence.records import Records
 
 BLOCK = 64
 """Rows that join the Krylov basis at a time; part of the estimator."""
+
+ROWS = 512
+"""Anchor records that a pass takes at a time: sums over them are added in float64, so the cut is part of the estimator.
+"""
 
 _PRODUCTS = 16
 """Rows that meet the anchor at a time; bounds memory, changes no bit."""
@@ -45,12 +50,19 @@ def signed_gradients(problem: Problem, count: int, stream: Stream) -> Tensor:
 
     Where they point, losses of records change together: a better start than directions of no meaning.
     """
-    network, anchor, loss = problem.network, problem.anchor, problem.training()
-    logits, pull = vjp(lambda weights: network.logits(weights, anchor.inputs), network.weights())[:2]
-    slope = loss.slope(logits, anchor.targets) / len(anchor)
-    signs = stream.rademacher((count, len(anchor)))
-    found = []
-    for first in range(0, count, _PRODUCTS):
+    signs = stream.rademacher((count, len(problem.anchor)))
+    total = torch.zeros(count, sum(w.numel() for w in problem.network.weights().values()), dtype=torch.float64)
+    for first in range(0, len(problem.anchor), ROWS):
+        rows = torch.arange(first, min(first + ROWS, len(problem.anchor)))
+        total = total + _signed_sums(problem, problem.anchor.select(rows), signs[:, rows])
+    return (total / len(problem.anchor)).to(torch.float32)
+
+
+def _signed_sums(problem: Problem, records: Records, signs: Tensor) -> Tensor:
+    network = problem.network
+    logits, pull = vjp(lambda weights: network.logits(weights, records.inputs), network.weights())[:2]
+    slope, found = problem.training().slope(logits, records.targets), []
+    for first in range(0, len(signs), _PRODUCTS):
         (pulled,) = vmap(pull)(spread(signs[first : first + _PRODUCTS], slope.unsqueeze(0)) * slope)
         found.append(flatten(pulled))
     return torch.cat(found)
