@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,10 @@ from validator.exact.random import Stream
 from validator.influence import Records
 from validator.influence.records import NO_TARGET
 from validator.manifest import Manifest
-from validator.payload import Malformed, encode_safetensors, parse
+from validator.payload import Malformed, encode_jsonl, encode_safetensors, parse
 from validator.payload.safetensors_format import parse_safetensors
+from validator.payload.schema import PADDING, Array
 from validator.stages.open import payload_schema
-
-_PADDING = -1
 
 
 class CheckError(ValidatorError):
@@ -43,24 +41,26 @@ def check_payload(name: str, records: Records, manifest: Manifest) -> None:
 
 
 def _payload(records: Records, manifest: Manifest) -> bytes:
+    return encode_safetensors(*_arrays(records, manifest))
+
+
+def _arrays(records: Records, manifest: Manifest) -> tuple[Array, Array | None]:
+    """Inputs and targets as a contributor has them: sequences as tokens padded with -1, without targets."""
     inputs = records.inputs
     if records.targets.dim() == 2:
         ends = torch.cat([torch.zeros_like(inputs[:, :1], dtype=torch.bool), records.targets[:, :-1] == NO_TARGET], 1)
-        parts: tuple[Any, ...] = (torch.where(ends, _PADDING, inputs).numpy(),)
-    else:
-        pixels = manifest.payload.dtype == "uint8" and bool((inputs == inputs.to(torch.uint8)).all())
-        parts = ((inputs.to(torch.uint8) if pixels else inputs).numpy(), records.targets.numpy().astype(np.int64))
-    return encode_safetensors(*parts)
+        return torch.where(ends, PADDING, inputs).numpy(), None
+    pixels = manifest.payload.dtype == "uint8" and bool((inputs == inputs.to(torch.uint8)).all())
+    return (inputs.to(torch.uint8) if pixels else inputs).numpy(), records.targets.numpy().astype(np.int64)
 
 
 def opening_seconds(records: Records, manifest: Manifest) -> float:
     """Seconds to parse a contribution in its worker. Raises CheckError when the manifest's own limits refuse it."""
-    data, schema = _payload(records, manifest), payload_schema(manifest)
-    if manifest.payload.format != "safetensors":
-        schema = replace(schema, max_bytes=len(data))  # as text the same records have another size
+    text = manifest.payload.format == "jsonl"
+    data = encode_jsonl(*_arrays(records, manifest)) if text else _payload(records, manifest)
     started = time.perf_counter()
     try:
-        parse(data, "safetensors", schema)
+        parse(data, manifest.payload.format, payload_schema(manifest))
     except Malformed as error:
         raise CheckError(f"a contribution of {len(records)} records is refused by limits: {error}") from None
     return time.perf_counter() - started
