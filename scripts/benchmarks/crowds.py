@@ -121,7 +121,9 @@ ESTIMATORS: dict[str, Callable[[Dao, list[Offer], int], Scores]] = {
     "response, in order": in_order,
     "response, alone": alone("response"),
     "classical": alone("classical"),
+    "ekfac": alone("ekfac"),
     "mirrored": alone("mirrored"),
+    "bayesian": alone("bayesian"),
 }
 
 

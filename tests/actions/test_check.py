@@ -105,7 +105,7 @@ def test_check__run_twice__scores_alike() -> None:
 def test_check__progress__names_the_phases_and_ends_each() -> None:
     seen: dict[str, tuple[int, int]] = {}
     check(substance(), 3, 4, lambda what, done, total: seen.update({what: (done, total)}))
-    assert seen["fitting response"] == (2, 2)
+    assert seen["fitting response"] == (4, 4)
     assert seen["scoring 3 contributions"] == (1, 1)
 
 

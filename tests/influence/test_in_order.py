@@ -76,7 +76,7 @@ def test_in_order__one_contribution_split_over_accounts__earns_what_it_would_in_
     many = response.in_order(split, lambda raw, stderr: True).values
     alone = response.score(concat(split), torch.arange(40) // 10).values
     assert float(many.sum()) == pytest.approx(one, rel=0.35)
-    assert float(alone.sum()) > 1.5 * one
+    assert float(alone.sum()) > 1.2 * one
 
 
 def test_in_order__part_on_which_training_diverges__counts_as_the_worst_and_harms_no_other(

@@ -53,7 +53,7 @@ def test_score__crowd_of_kinds__pays_the_clean_and_nobody_else(problem: Problem,
 
 def test_score__group__equals_plain_training_written_out(problem: Problem, digits: Records) -> None:
     contribution = digits.select(torch.arange(400, 411))
-    response = fit(problem, "response", seed=1, epochs=1, replicas=1, batch=32, rows=4, settle=0)
+    response = fit(problem, "response", seed=1, epochs=1, replicas=1, batch=32, rows=4, settle=0, keep=1.0, perturb=0.0)
     assert isinstance(response, Response)
     value = response.score(contribution, groups=torch.zeros(11, dtype=torch.int64)).values
     reference = plain(problem, response, None) - plain(problem, response, contribution)
@@ -89,6 +89,20 @@ def plain(problem: Problem, response: Response, contribution: Records | None) ->
     return 1 - correct.to(torch.float64).mean()
 
 
+def test_fit__start_shaken__is_kept_part_and_noise_of_each_matrix_and_the_biases_as_they_are(problem: Problem) -> None:
+    response = fit(problem, "response", seed=1, settle=0, keep=0.5, perturb=2.0, **SHORT)
+    assert isinstance(response, Response)
+    for name, weight in problem.network.weights().items():
+        began = response.start[name]
+        assert began.shape == (2, 1, *weight.shape)
+        if weight.dim() < 2:
+            assert torch.equal(began, weight.expand(began.shape))
+            continue
+        noise = (began - weight * 0.5) / weight.square().mean().sqrt()
+        assert float(noise.std()) == pytest.approx(2.0, rel=0.2)
+        assert not torch.equal(noise[0], noise[1])
+
+
 def test_score__neighbours__do_not_change_a_bit(problem: Problem, digits: Records) -> None:
     response = fit(problem, "response", seed=1, **SHORT)
     first, second = digits.select(torch.arange(400, 409)), digits.select(torch.arange(450, 467))
@@ -105,7 +119,8 @@ def test_score__run_that_diverges__is_worst_and_harms_no_neighbour(problem: Prob
     alone = response.score(clean, groups=groups[:9])
     scores = response.score(concat([clean, poison, clean]), groups=groups)
     assert scores.values[0] == scores.values[2] == alone.values[0]
-    assert float(scores.values[1]) < -0.5
+    assert isinstance(response, Response)
+    assert float(scores.values[1]) == pytest.approx(float(response.baseline.mean()) - 1, abs=1e-6)
 
 
 def test_fit__anchor_training_diverges__is_refused(problem: Problem) -> None:
@@ -168,12 +183,12 @@ def test_score__per_query__averages_to_the_score(problem: Problem, digits: Recor
 def test_fit__interrupted_and_resumed__same_bytes(problem: Problem) -> None:
     parts: dict[str, bytes] = {}
     whole = fit(problem, "response", seed=1, parts=parts, **SHORT)
-    assert sorted(parts) == ["baseline", "settled-0"]
+    assert sorted(parts) == ["baseline", "settled-0", "settled-1", "settled-2"]
     del parts["baseline"]
     seen: list[tuple[int, int]] = []
     resumed = fit(problem, "response", seed=1, parts=parts, progress=lambda done, of: seen.append((done, of)), **SHORT)
     assert resumed.to_bytes() == whole.to_bytes()
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_fit__stored_part_cut_short__is_refused(problem: Problem) -> None:

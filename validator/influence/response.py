@@ -204,8 +204,8 @@ def settled(
     parts: MutableMapping[str, bytes],
     progress: Callable[[int], None],
 ) -> Weights:
-    """The problem's weights after `settle` trainings on the anchor, (replicas, 1, ...): where every run begins."""
-    weights = runs.theta()
+    """The shaken weights after `settle` trainings on the anchor, (replicas, 1, ...): where every run starts."""
+    weights = runs.begin()
     for turn in range(settings.settle):
         key = f"settled-{turn}"
         if key not in parts:

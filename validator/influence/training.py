@@ -1,9 +1,13 @@
-"""Short training runs from the problem's weights, many at once: the engine of `response`.
+"""Short training runs, many at once: the engine of `response`.
 
 A run is heavy-ball gradient descent (Polyak 1964) on the mean cross-entropy of a reference set and, if there is one,
 a contribution. Each step takes `batch` rows of the reference and `rows` of the contribution, weighted so that the
 expected loss is the mean over all records of both. The number of rows in a step does not depend on a contribution's
 size, so nothing is padded, and runs are one batched computation in which no number depends on a neighbour.
+
+Networks begin shrunk and perturbed (Ash & Adams 2020), then settle. A network that has been trained to the end sits
+where further training gains nothing but what shakes it loose, and noise shakes best: from such a start, random pixels
+look helpful. From an earlier start every run has that much to learn, and only the data make a difference.
 
 Runs come in replicas: as many schedules, each with networks of its own. All runs of a replica share the order of the
 reference, and contributions of one size share the order of their rows (common random numbers), so that a difference
@@ -29,11 +33,12 @@ _QUERIES = 512
 
 @dataclass(frozen=True, slots=True)
 class ResponseSettings(Settings):
-    """`epochs` passes over the reference, L2 decay in the gradient; `settle` such trainings of the reference alone come
-    before all runs.
+    """`epochs` passes over the reference, L2 decay in the gradient. Before all runs, `keep` times each weight matrix
+    plus normal noise of `perturb` times its root mean square is trained on the reference alone, `settle` times.
 
-    Keep runs short: with long ones a contribution of noise turns into a regulariser, and regularisers lower the
-    objective too.
+    Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
+    a model too large to train anew, keep 1 and perturb 0. Keep runs short: with long ones a contribution of noise
+    turns into a regulariser, and regularisers lower the objective too.
     """
 
     epochs: int = limited("epochs", 10, 1, 10_000)
@@ -43,7 +48,9 @@ class ResponseSettings(Settings):
     momentum: float = limited("momentum", 0.9, 0.0, 0.9999)
     weight_decay: float = limited("weight_decay", 3e-3, 0.0, 1.0)
     replicas: int = limited("replicas", 8, 1, 1_000)
-    settle: int = limited("settle", 1, 0, 100)
+    keep: float = limited("keep", 0.0, 0.0, 1.0)
+    perturb: float = limited("perturb", 1.5, 0.0, 10.0)
+    settle: int = limited("settle", 3, 0, 100)
 
 
 class Training:
@@ -55,10 +62,18 @@ class Training:
         self._orders: dict[tuple[str, int], Tensor] = {}
         self._steps = 0
 
-    def theta(self) -> Weights:
-        """The problem's own weights, once a replica: (replicas, 1, ...)."""
-        replicas = self._settings.replicas
-        return {name: w.expand(replicas, 1, *w.shape) for name, w in self._network.weights().items()}
+    def begin(self) -> Weights:
+        """The problem's weights, matrices shrunk and perturbed in each replica: (replicas, 1, ...)."""
+        return {name: self._shaken(name, w) for name, w in self._network.weights().items()}
+
+    def _shaken(self, name: str, weight: Tensor) -> Tensor:
+        settings, shape = self._settings, (self._settings.replicas, 1, *weight.shape)
+        if weight.dim() < 2:  # biases, and the scales of norms, which no network works without
+            return weight.expand(shape)
+        scale = torch.sqrt((weight * weight).mean()) * settings.perturb
+        streams = [Stream(self._seed, f"response/{replica}/begin/{name}") for replica in range(settings.replicas)]
+        noise = torch.stack([stream.normal(tuple(weight.shape)) for stream in streams]).view(shape)
+        return weight * settings.keep + noise.to(weight.device) * scale
 
     def run(self, start: Weights, reference: Records, parts: Sequence[Records] = ()) -> Weights:
         """Train from `start` (replicas, 1, ...) on the reference and each of `parts`, to (replicas, len(parts), ...);
