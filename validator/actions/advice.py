@@ -51,8 +51,8 @@ def _on_training(found: Mapping[str, Any]) -> Iterator[str]:
     if trained is not None and trained > WORSE * present:
         yield (
             f"training on the anchor alone worsens the objective from {present:.4f} to {trained:.4f}: the estimator's "
-            "training is not that of the model; lower its learning_rate, or set keep to 1 and perturb to 0 if the model "
-            "has learnt from more than the anchor"
+            "training is not that of the model; lower its learning_rate, or set keep to 1 and perturb to 0 if the "
+            "model has learnt from more than the anchor"
         )
 
 
