@@ -35,6 +35,7 @@ ESTIMATORS: dict[str, tuple[str, dict[str, int | float]]] = {
     "mirrored, published": ("mirrored", {"proximal": 0, "steps": 2, "folds": 3}),
     "bayesian": ("bayesian", {"chains": 2, "draws": 6, "folds": 3}),
     "response": ("response", {"epochs": 2, "replicas": 2}),
+    "response, Adam": ("response", {"epochs": 1, "replicas": 2, "settle": 1, "adam": 1, "learning_rate": 0.01}),
 }
 WORDS, LENGTH = 11, 6
 

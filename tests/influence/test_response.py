@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from validator.exact import exact
 from validator.exact.random import Stream
 from validator.influence import InfluenceError, Problem, Records, fit, load_probes
+from validator.influence.descent import Descent
 from validator.influence.models import build, initialise
 from validator.influence.records import concat
 from validator.influence.response import Response
@@ -87,6 +88,19 @@ def plain(problem: Problem, response: Response, contribution: Records | None) ->
     with torch.no_grad():
         correct = model(problem.queries.inputs).softmax(-1).gather(1, problem.queries.targets.unsqueeze(1))
     return 1 - correct.to(torch.float64).mean()
+
+
+def test_descent__adam__is_torchs() -> None:
+    weights = {"w": Stream(b"descent", "weights").normal((3, 4))}
+    leaf = weights["w"].clone().requires_grad_()
+    torchs = torch.optim.Adam([leaf], lr=0.01, betas=(0.9, 0.999), weight_decay=0.02)
+    ours = Descent(weights, 0.01, 0.9, 0.02, adam=True)
+    for step in range(5):
+        slope = Stream(b"descent", f"slope/{step}").normal((3, 4))
+        leaf.grad = slope
+        torchs.step()
+        weights = ours.step(weights, {"w": slope})
+    assert torch.allclose(weights["w"], leaf.detach(), rtol=1e-5, atol=1e-7)
 
 
 def test_fit__start_shaken__is_kept_part_and_noise_of_each_matrix_and_the_biases_as_they_are(problem: Problem) -> None:

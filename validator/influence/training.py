@@ -1,6 +1,6 @@
 """Short training runs, many at once: the engine of `response`.
 
-A run is heavy-ball gradient descent (Polyak 1964) on the mean cross-entropy of a reference set and, if there is one,
+A run is gradient descent on the mean cross-entropy of a reference set and, if there is one,
 a contribution. Each step takes `batch` rows of the reference and `rows` of the contribution, weighted so that the
 expected loss is the mean over all records of both. The number of rows in a step does not depend on a contribution's
 size, so nothing is padded, and runs are one batched computation in which no number depends on a neighbour.
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.random import Stream
+from validator.influence.descent import Descent
 from validator.influence.problem import Problem, Weights, spread
 from validator.influence.records import Records, concat
 from validator.influence.settings import Settings, limited
@@ -33,8 +34,9 @@ _QUERIES = 512
 
 @dataclass(frozen=True, slots=True)
 class ResponseSettings(Settings):
-    """`epochs` passes over the reference, L2 decay in the gradient. Before all runs, `keep` times each weight matrix
-    plus normal noise of `perturb` times its root mean square is trained on the reference alone, `settle` times.
+    """`epochs` passes over the reference by heavy ball or, with `adam` 1, by Adam. Before all runs, `keep` times each
+    weight matrix plus normal noise of `perturb` times its root mean square is trained on the reference alone, `settle`
+    times.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
     a model too large to train anew, keep 1 and perturb 0. Keep runs short: with long ones a contribution of noise
@@ -44,6 +46,7 @@ class ResponseSettings(Settings):
     epochs: int = limited("epochs", 10, 1, 10_000)
     batch: int = limited("batch", 32, 1, 2**16)
     rows: int = limited("rows", 8, 1, 2**16)
+    adam: int = limited("adam", 0, 0, 1)
     learning_rate: float = limited("learning_rate", 0.1, 1e-9, 1e3)
     momentum: float = limited("momentum", 0.9, 0.0, 0.9999)
     weight_decay: float = limited("weight_decay", 3e-3, 0.0, 1.0)
@@ -86,13 +89,16 @@ class Training:
         pool = concat(parts) if parts else None
         scale = self._scale(len(reference), batch, [len(part) for part in parts])
         weights = {name: w.expand(-1, runs, *w.shape[2:]).flatten(0, 1) for name, w in start.items()}
-        velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
+        settings = self._settings
+        descent = Descent(
+            weights, settings.learning_rate, settings.momentum, settings.weight_decay, adam=bool(settings.adam)
+        )
         for step in range(steps):
             rows = _taken(reference, common[:, step].unsqueeze(1).expand(-1, runs, -1))
             if pool is not None:
                 added = _taken(pool, own[:, :, step])
                 rows = (torch.cat([rows[0], added[0]], 1), torch.cat([rows[1], added[1]], 1))
-            weights, velocity = self._descend(weights, velocity, *rows, scale)
+            weights = descent.step(weights, self._gradient(weights, *rows, scale))
         return {name: _by_run(w, runs) for name, w in weights.items()}
 
     def objective(self, weights: Weights) -> Tensor:
@@ -115,18 +121,10 @@ class Training:
             self._steps = steps
         return steps
 
-    def _descend(
-        self, weights: Weights, velocity: Weights, inputs: Tensor, targets: Tensor, scale: Tensor
-    ) -> tuple[Weights, Weights]:
-        settings = self._settings
-        gradient = self._network.gradient(
+    def _gradient(self, weights: Weights, inputs: Tensor, targets: Tensor, scale: Tensor) -> Weights:
+        return self._network.gradient(
             weights, inputs, lambda logits: self._loss.slope(logits, targets) * spread(scale, logits)
         )
-        moved = {
-            name: velocity[name] * settings.momentum + (slope + weights[name] * settings.weight_decay)
-            for name, slope in gradient.items()
-        }
-        return {name: w - moved[name] * settings.learning_rate for name, w in weights.items()}, moved
 
     def _rows_of(self, parts: Sequence[Records], steps: int) -> Tensor:
         """Positions in the pool of all parts that each step takes, int64 (replicas, parts, steps, rows)."""
