@@ -93,7 +93,10 @@ WORLDS = {
         image_world("mnist", 784, mnist),
         World(
             "brown", "gpt", GPT, brown, 240, 240, (60, 100), 0.01, 1e-3, 400, 48,
-            {"adam": 1, "learning_rate": 0.01, "weight_decay": 1e-3, "replicas": 4, "epochs": 8, "settle": 5, "perturb": 1.0},
+            {
+                "adam": 1, "learning_rate": 0.01, "weight_decay": 1e-3, "replicas": 4, "epochs": 8, "settle": 5,
+                "perturb": 1.0,
+            },
         ),
     )
 }  # fmt: skip
