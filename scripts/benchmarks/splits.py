@@ -1,4 +1,4 @@
-"""One idea, many accounts: what the same data earn in one contribution, cut in pieces, copied nearly, and a round later.
+"""One idea, many accounts: what the same data earn in one contribution, in pieces, copied nearly, and a round later.
 
 python scripts/benchmarks/splits.py [--crowds N]
 """
