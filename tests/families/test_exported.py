@@ -244,7 +244,6 @@ OUT = {"node": "linear_1"}
         (append("mul", OUT, 2), "takes integers"),
         (append("mul", 2**40, 2**40), "is none"),
     ],
-    ids=str,
 )
 def test_open_model__hostile_program__is_refused_in_one_line(
     plain: bytes, change: Callable[[dict[str, Any]], object], words: str
