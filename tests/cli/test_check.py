@@ -62,7 +62,7 @@ def test_check__folder_that_nobody_could_score_with__is_refused_in_one_line(
 
 
 def test_check__training_ruins_the_model__is_warned_of(run: Zygote, dao: Path, tmp_path: Path):
-    told = run("dao", "check", edited(dao, tmp_path, 'learning_rate = "0.1"', 'learning_rate = "1000"')).answered()
+    told = run("dao", "check", edited(dao, tmp_path, 'learning_rate = "0.1"', 'learning_rate = "0.00001"')).answered()
     assert "warning: training on the anchor alone worsens the objective" in told
 
 

@@ -67,14 +67,15 @@ class Training:
 
     def begin(self) -> Weights:
         """The problem's weights, matrices shrunk and perturbed in each replica: (replicas, 1, ...)."""
-        return {name: self._shaken(name, w) for name, w in self._network.weights().items()}
+        weights = self._network.weights().items()
+        return {name: self._shaken(position, w) for position, (name, w) in enumerate(weights)}
 
-    def _shaken(self, name: str, weight: Tensor) -> Tensor:
+    def _shaken(self, position: int, weight: Tensor) -> Tensor:
         settings, shape = self._settings, (self._settings.replicas, 1, *weight.shape)
         if weight.dim() < 2:  # biases, and the scales of norms, which no network works without
             return weight.expand(shape)
         scale = torch.sqrt((weight * weight).mean()) * settings.perturb
-        streams = [Stream(self._seed, f"response/{replica}/begin/{name}") for replica in range(settings.replicas)]
+        streams = [Stream(self._seed, f"response/{replica}/begin/{position}") for replica in range(settings.replicas)]
         noise = torch.stack([stream.normal(tuple(weight.shape)) for stream in streams]).view(shape)
         return weight * settings.keep + noise.to(weight.device) * scale
 
