@@ -145,7 +145,7 @@ def test_contribution__paid__says_why_and_what_the_contract_answers(client: Test
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (4, "Does not improve the model by more than the uncertainty of its score."),
+        (4, "Adds nothing certain to what the model and the contributions before it already hold."),
         (5, "The rule it broke: a value is not a number, or infinite."),
         (6, "It has no score yet."),
     ],

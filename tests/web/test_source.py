@@ -239,7 +239,9 @@ def big_round(played: Played, store: LocalStore) -> object:
     ]
     small = latest_evidence(played.world.facts(), played.view.store)
     assert small is not None
-    evidence = sealed(msgspec.structs.replace(small, contributions=lines, accepted_count=0, earnings=[]))
+    evidence = sealed(
+        msgspec.structs.replace(small, contributions=lines, accepted_count=0, memory_count=0, earnings=[])
+    )
     digest = store.put(evidence.to_bytes()).digest
     found = outcome(evidence)
     final = Attestation(
