@@ -4,11 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev
+from torch.func import functional_call
 
+from tests.influence.tiny import dense, new_records, tiny_problem
 from validator.exact.random import Stream
 from validator.influence import InfluenceError, Problem, Records, fit, load_probes, traces
-from validator.influence.models import build, initialise
+from validator.influence.models import initialise
 from validator.influence.posterior import Posterior
 from validator.influence.records import NO_TARGET
 
@@ -21,25 +22,12 @@ WALK: dict[str, int | float] = {"chains": 2, "draws": 16, "thinning": 2, "dampin
 
 @pytest.fixture(scope="module")
 def tiny() -> Problem:
-    """MLP 6-5-3 with GELU, 53 parameters, on three noisy clusters; 40 anchor records, 30 queries."""
-    generator = torch.Generator().manual_seed(2)
-    targets = torch.arange(70) % 3
-    centres = torch.randn(3, 6, generator=generator)
-    inputs = centres[targets] + torch.randn(70, 6, generator=generator)
-    model = build("mlp", {"inputs": 6, "hidden": [5], "classes": 3, "activation": "gelu"})
-    initialise(model, Stream(b"tiny", "initialise"))
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=1e-2)
-    for _ in range(100):
-        optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(model(inputs[:40]), targets[:40]).backward()
-        optimiser.step()
-    return Problem(model, Records(inputs[:40], targets[:40]), Records(inputs[40:], targets[40:]))
+    return tiny_problem()
 
 
 @pytest.fixture(scope="module")
 def newcomers() -> Records:
-    generator = torch.Generator().manual_seed(3)
-    return Records(torch.randn(25, 6, generator=generator), torch.randint(0, 3, (25,), generator=generator))
+    return new_records()
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +39,6 @@ def draw(problem: Problem, *, per_query: bool = False, **params: int | float) ->
     found = fit(problem, "bayesian", seed=1, per_query=per_query, **params)
     assert isinstance(found, Posterior)
     return found
-
-
-def dense(problem: Problem, records: Records, damping: float) -> Tensor:
-    """Influence function (records, queries), slow and clear: the whole Gauss-Newton matrix in float64, solved for."""
-    weights = {name: p.detach().double() for name, p in problem.model.named_parameters()}
-
-    def logits(theta: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        found: Tensor = functional_call(problem.model, theta, (inputs.double(),))
-        return found
-
-    def jacobian(inputs: Tensor) -> Tensor:
-        return torch.cat([part.flatten(2) for part in jacrev(logits)(weights, inputs).values()], 2)
-
-    def slopes(data: Records) -> tuple[Tensor, Tensor]:
-        p = logits(weights, data.inputs).softmax(-1)
-        return p, p - torch.nn.functional.one_hot(data.targets, p.shape[1])
-
-    anchor, p = jacobian(problem.anchor.inputs), slopes(problem.anchor)[0]
-    hessian = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
-    curvature = torch.einsum("ncp,ncd,ndq->pq", anchor, hessian, anchor) / len(problem.anchor)
-    losses = torch.einsum("ncp,nc->np", jacobian(records.inputs), slopes(records)[1])
-    p, residual = slopes(problem.queries)
-    correct = p.gather(1, problem.queries.targets.unsqueeze(1))
-    objective = torch.einsum("ncp,nc->np", jacobian(problem.queries.inputs), correct * residual)
-    damped = curvature + damping * torch.eye(curvature.shape[0], dtype=torch.float64)
-    return losses @ torch.linalg.solve(damped, objective.T) / len(problem.anchor)
 
 
 def correlation(left: Tensor, right: Tensor) -> float:
