@@ -71,10 +71,9 @@ def budget(device: torch.device | None = None) -> int:
 def batch_size(run: Callable[[int], object], most: int, limit: int | None = None, shared: int = 0) -> int:
     """The largest batch, 1 .. `most`, that `run(batch)` can be expected to compute within `limit` bytes (`budget()`).
 
-    `run` is called for one item and, where that does not settle it, for three; it must do what
-    it will do for more. The memory of a batch is taken to
-    grow by the same bytes with each item, which is what a batch of equal items does; `shared` bytes an item come on top
-    of what `run` shows.
+    `run` is called for one item and, where that does not settle it, for three; it must do what it will do for more. The
+    memory of a batch is taken to grow by the same bytes with each item, which is what a batch of equal items does;
+    `shared` bytes an item come on top of what `run` shows.
     """
     room = budget() if limit is None else limit
     if most <= _TRIALS[1]:
