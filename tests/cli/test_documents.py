@@ -129,9 +129,13 @@ def test_convert__table_by_the_open_round_s_manifest__is_a_payload_that_may_be_s
     ]
     before = world.w3.eth.get_transaction_count(world.keys["auditor"].address)
     dry = ask("contribute --dry-run --json", str(out), "--home", "{auditor}").json()
-    assert dry == {"records": 9, "classes": 1, "tokens": 0, "bytes": out.stat().st_size, "repeats": 0, "dropped": []}
+    told_cost = {"size", "key_epoch", "round", "deposit", "gas_limit", "most_fee", "not_now"}
+    assert {name: value for name, value in dry.items() if name not in told_cost} == {"records": 9, "classes": 1, "tokens": 0, "bytes": out.stat().st_size, "repeats": 0, "dropped": []}
     dry = ask("contribute --dry-run", f"{tmp_path}/a.csv", "--label", "digit", "--home", "{auditor}").answered()
-    assert dry.splitlines() == [*told.splitlines()[:2], "dry run: nothing was sent"]
+    lines = dry.splitlines()
+    assert [*lines[:2], lines[-1]] == [*told.splitlines()[:2], "dry run: nothing was sent"]
+    assert re.fullmatch(r"to be sent: [\d,]+ bytes, sealed for key epoch 1, in round 2", lines[2])
+    assert re.fullmatch(r"cost: a deposit of 0.001 coin, .*, and gas of at most [\d.e-]+ coin \([\d,]+ gas\)", lines[3])
     assert world.w3.eth.get_transaction_count(world.keys["auditor"].address) == before
 
 

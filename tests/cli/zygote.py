@@ -18,6 +18,7 @@ import validator.actions.auditor
 import validator.actions.contributor
 import validator.actions.found
 import validator.actions.operator
+import validator.actions.standing
 import validator.daemon  # noqa: F401 - what most commands load, and most of the time that a run takes
 
 

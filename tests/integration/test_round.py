@@ -11,7 +11,8 @@ from safetensors.numpy import load
 
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
-from validator.actions.contributor import claim, contribute, latest_evidence, look_up
+from validator.actions.contributor import claim, contribute, latest_evidence
+from validator.actions.standing import look_up
 from validator.actions.steward import grant
 from validator.audit.case import open_case
 from validator.content import Cid, LocalStore

@@ -9,12 +9,13 @@ from validator.actions.connect import View, Wallet
 from validator.audit.case import scan
 from validator.chain.events import EventDecoder
 from validator.chain.transactions import Receipt
-from validator.content import ContentSource
+from validator.chain.types import Call
+from validator.content import Cid, ContentSource, root
 from validator.envelope import Context, seal
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
-from validator.rounds.evidence import Evidence, Line
-from validator.rounds.lifecycle import Fact, Phase, fold
+from validator.rounds.evidence import Evidence
+from validator.rounds.lifecycle import Fact, fold
 from validator.stages.documents import load_manifest, read_evidence
 
 
@@ -33,19 +34,43 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a contribution stands: its round and phase, and its line of the evidence once the round is final."""
+class Sealed:
+    """A contribution ready to be sent, and what it costs. `envelope` sealed under key `epoch`, for `round`; `deposit` in
+    wei; `gas` as the endpoint estimates it, and the most it may cost in wei. None where it cannot be estimated yet, and
+    `why_not` says why.
+    """
 
-    id: int
+    envelope: bytes
+    epoch: int
     round: int
-    phase: Phase
-    line: Line | None
+    deposit: int
+    gas: int | None
+    most_fee: int | None
+    why_not: str = ""
 
 
 def contribute(wallet: Wallet, payload: bytes) -> Submitted:
     """Seal `payload` for the DAO's current key epoch in our own name, store it, and submit it with the deposit."""
     envelope, epoch = _seal(wallet, payload)
     return submit(wallet, envelope, epoch)
+
+
+def prepare(wallet: Wallet, payload: bytes, manifest: Manifest) -> Sealed:
+    """Seal `payload`, and find out what submitting it costs; nothing is stored or sent. Raises ContributorError when
+    the envelope is too large, which would cost the deposit.
+    """
+    envelope, epoch = _seal(wallet, payload)
+    size, limit = len(envelope), manifest.limits.envelope_bytes
+    if size > limit:
+        raise ContributorError(f"sealed, the payload takes {size} bytes, {limit} are accepted: leave records out")
+    number, _, deposit = wallet.contracts.rounds.submission_terms()
+    call = _submission(wallet, root(envelope), size, epoch, deposit)
+    gas, fee, why_not = None, None, ""
+    try:
+        gas, fee = wallet.sender.price(call)
+    except ValidatorError as refused:
+        why_not = str(refused)
+    return Sealed(envelope, epoch, number, deposit, gas, fee, why_not)
 
 
 def _seal(wallet: Wallet, payload: bytes) -> tuple[bytes, int]:
@@ -65,30 +90,18 @@ def submit(wallet: Wallet, envelope: bytes, epoch: int) -> Submitted:
     """Store an envelope and submit its CID; the deposit is what the open round asks for."""
     cid = wallet.store.put(envelope)
     _, _, deposit = wallet.contracts.rounds.submission_terms()
-    call = wallet.registry.submit(cid.digest, cid.codec_byte, len(envelope), epoch, deposit)
+    call = _submission(wallet, cid, len(envelope), epoch, deposit)
     receipt = wallet.sender.send(call, intent=f"submit/{cid}")
     return Submitted(_contribution_id(wallet, receipt), str(cid), len(envelope), receipt.gas_used)
+
+
+def _submission(wallet: Wallet, cid: Cid, size: int, epoch: int, deposit: int) -> Call:
+    return wallet.registry.submit(cid.digest, cid.codec_byte, size, epoch, deposit)
 
 
 def _contribution_id(wallet: Wallet, receipt: Receipt) -> int:
     events = EventDecoder(wallet.deployment).decode_all(receipt.logs)
     return next(int(event.args["id"]) for event in events if event.name == "ContributionSubmitted")
-
-
-def look_up(view: View, contribution: int) -> Standing:
-    """Where `contribution` stands, from finalised events and the evidence that the quorum signed."""
-    facts = scan(view.follower())
-    if not any(fact.name == "ContributionSubmitted" and fact.args["id"] == contribution for fact in facts):
-        raise ContributorError(f"contribution {contribution} is not among the finalised submissions; is the id right?")
-    timestamp = int(view.w3.eth.get_block("latest")["timestamp"])
-    for state in sorted(fold(facts).by_number.values(), key=lambda state: state.round):
-        if state.final is not None and state.first_id <= contribution < state.end_id:
-            evidence = read_evidence(view.store, state.final["evidence"])
-            line = next(line for line in evidence.contributions if line.id == contribution)
-            return Standing(contribution, state.round, Phase.FINALISED, line)
-        if not state.abandoned and (not state.closed or state.first_id <= contribution < state.end_id):
-            return Standing(contribution, state.round, state.phase(timestamp), None)
-    raise ContributorError(f"contribution {contribution} waits for a round to open")
 
 
 def latest_evidence(facts: list[Fact], store: ContentSource) -> Evidence | None:
@@ -119,10 +132,3 @@ def open_manifest(view: View) -> Manifest:
     """The manifest of the open round, by whose rules a payload is made."""
     number, _, _ = view.contracts.rounds.submission_terms()
     return load_manifest(view.store, view.contracts.rounds.round_info(number).manifest)
-
-
-def check_size(wallet: Wallet, payload: bytes, manifest: Manifest) -> None:
-    """Raise ContributorError when the envelope of `payload` would be too large, which would cost the deposit."""
-    size, limit = len(_seal(wallet, payload)[0]), manifest.limits.envelope_bytes
-    if size > limit:
-        raise ContributorError(f"sealed, the payload takes {size} bytes, {limit} are accepted: leave records out")

@@ -96,6 +96,12 @@ class Sender:
                 raise InsufficientFunds(f"{self.address} does not hold the {call.value} wei to be sent") from refusal
             raise
 
+    def price(self, call: Call) -> tuple[int, int]:
+        """The gas that ``call`` would be given now, and the most that this would cost in wei. Raises as ``send``."""
+        self.simulate(call)
+        gas = self._gas(call)
+        return gas, gas * quote(self._w3, self._policy).max_fee
+
     def send(self, call: Call, intent: str, timeout: float = 120.0) -> Receipt:
         """Do ``call`` once under the name ``intent`` and return its receipt when it is in a block.
 

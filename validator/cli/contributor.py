@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from validator.cli.common import Content, Contract, Home, Json, Rpc, checked_address, emit, settings_for
+from validator.cli.contribution import price_words, priced, remember
 from validator.cli.convert import (
     Classes,
     Columns,
@@ -20,7 +21,8 @@ from validator.cli.convert import (
     options_from,
     told,
 )
-from validator.words import points, reason_words, units
+from validator.cli.score import repeats_of, score, score_words, scored, waited
+from validator.words import units
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +35,8 @@ def register(app: typer.Typer) -> None:
 
 def contribute(
     source: Source,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Convert and check, and send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Convert, check and price, and send nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until its round is final, and say what became of it.")] = False,
     label: Label = None,
     columns: Columns = None,
     classes: Classes = None,
@@ -49,70 +52,37 @@ def contribute(
 ) -> None:
     """Convert your file or folder by the DAO's rules if need be, seal it in your name, store it and submit it."""
     from validator.actions.connect import open_wallet
-    from validator.actions.contributor import check_size, open_manifest
-    from validator.actions.contributor import contribute as send
+    from validator.actions.contributor import ContributorError, open_manifest, prepare, submit
     from validator.actions.convert import convert
 
     options = options_from(label, columns, classes, documents, tokenizer, skip, take)
-    wallet = open_wallet(settings_for(home, rpc=rpc, contract=contract, content=content))
+    settings = settings_for(home, rpc=rpc, contract=contract, content=content)
+    wallet = open_wallet(settings)
     manifest = open_manifest(wallet)
     converted = convert(source, manifest, options)
-    check_size(wallet, converted.payload, manifest)
+    sealed = prepare(wallet, converted.payload, manifest)
+    if sealed.why_not and not dry_run:
+        raise ContributorError(sealed.why_not)
+    plan = {**described(converted), **priced(sealed)}
+    if not as_json:
+        emit(plan, False, [*told(converted), *price_words(sealed)])
     if dry_run:
-        emit(described(converted), as_json, [*told(converted), "dry run: nothing was sent"])
+        emit(plan, as_json, ["dry run: nothing was sent"])
         return
-    done = send(wallet, converted.payload)
-    answer = {**described(converted), "id": done.id, "cid": done.cid, "size": done.size, "gas": done.gas}
-    words = f"contribution {done.id}: {done.size:,} bytes sealed, {done.cid}"
-    emit(answer, as_json, [*told(converted), words, f"look it up with: validator score {done.id}"])
-
-
-def score(
-    contribution: Annotated[int, typer.Argument(min=1, help="Id of the contribution.")],
-    home: Home = None,
-    rpc: Rpc = None,
-    contract: Contract = None,
-    content: Content = None,
-    as_json: Json = False,
-) -> None:
-    """What became of a contribution: status, score with its error, payment, and why."""
-    from validator.actions.connect import open_view
-    from validator.actions.contributor import look_up
-    from validator.rounds.types import Status
-
-    standing = look_up(open_view(settings_for(home, rpc=rpc, contract=contract, content=content)), contribution)
-    line = standing.line
-    if line is None:
-        phase = standing.phase.name.lower()
-        words = f"contribution {contribution} is in round {standing.round}, which is {phase}; no score yet"
-        emit({"id": contribution, "round": standing.round, "phase": phase}, as_json, [words])
+    done = submit(wallet, sealed.envelope, sealed.epoch)
+    remember(settings, wallet, done, converted)
+    answer = {**plan, "id": done.id, "cid": done.cid, "size": done.size, "gas": done.gas}
+    words = [f"contribution {done.id}: {done.size:,} bytes sealed, {done.cid}"]
+    if not wait:
+        emit(answer, as_json, [*words, f"look it up with: validator score {done.id}"])
         return
-    answer = {
-        "id": contribution,
-        "round": standing.round,
-        "phase": "finalised",
-        "status": Status(line.status).name.lower(),
-        "reason": line.reason,
-        "words": line.words(),
-        "raw": line.raw,
-        "stderr": line.stderr,
-        "score": line.payable,
-        "paid": line.paid,
-        "records": line.records,
-        "repeats": line.repeats,
-    }
-    why = f"{line.words()}{f': {reason_words(line.reason)}' if line.reason else ''}"
-    repeats = f", {line.repeats} repeated ones left out" if line.repeats else ""
-    lines = [
-        f"contribution {contribution}, round {standing.round}: {why}",
-        f"  score {points(line.raw)} +- {points(line.stderr)}, payable {points(line.payable)}, in thousandths",
-        f"  {line.records} records scored{repeats}",
-        f"  paid {units(line.paid)} tokens",
-    ]
-    emit(answer, as_json, lines)
+    if not as_json:
+        emit(answer, False, words)
+    standing = waited(wallet, done.id, settings.poll_seconds)
+    emit({**answer, **scored(standing)}, as_json, score_words(standing, repeats_of(settings, wallet, standing)))
 
 
-def claim(
+def claim(def claim(
     account: Annotated[str | None, typer.Argument(help="Account to pay; by default this home's.")] = None,
     home: Home = None,
     rpc: Rpc = None,

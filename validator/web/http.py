@@ -1,4 +1,4 @@
-"""What holds for every answer: only GET and HEAD, no active content, nothing kept about the reader.
+"""What holds for every answer: only GET and HEAD, no script but our own two files, nothing kept about the reader.
 
 Plain ASGI, so it also wraps what the framework answers by itself.
 """
@@ -15,7 +15,7 @@ log = structlog.get_logger("web")
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",

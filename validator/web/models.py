@@ -149,7 +149,9 @@ class EvidenceLink(Answer):
 
 
 class RoundDetail(RoundSummary):
-    """Everything about one round. Ids are first_id <= id < end_id; roots and totals are those of the final answer."""
+    """Everything about one round. Ids are first_id <= id < end_id; roots and totals are those of the final answer.
+    `tally`: how many contributions have which status, in the order of the statuses' codes; empty until it is final.
+    """
 
     manifest: Hex
     first_id: int
@@ -166,6 +168,7 @@ class RoundDetail(RoundSummary):
     final_digest: Hex | None
     evidence: EvidenceLink | None
     quorum: Quorum
+    tally: dict[str, int]
     validators: list[Turnout]
     answers: list[Attested]
     checks: list[Check]
@@ -185,11 +188,25 @@ class Proof(Answer):
     holds: bool
 
 
+class ChainCall(Answer):
+    """A call of a contract, ready for a wallet: nothing but `to` and `data` has to be sent, and nothing is signed here.
+
+    `chain_id` is the chain on which it means something; `data` is the ABI-encoded call.
+    """
+
+    chain_id: int
+    to: Hex
+    data: Hex
+
+
 class OnChain(Answer):
-    """What `ScoringRounds.verifyScore` answers to the leaf and its proof. `recorded`: the leaf also stands on chain."""
+    """What `ScoringRounds.verifyScore` answers to the leaf and its proof. `recorded`: the leaf also stands on chain.
+    `call` puts the same question, for a reader who asks through an endpoint of their own.
+    """
 
     verified: bool
     recorded: bool
+    call: ChainCall
 
 
 class ContributionDetail(Contribution):
@@ -208,8 +225,9 @@ class ContributionDetail(Contribution):
 
 
 class ContributorDetail(Answer):
-    """One contributor. `due` is what a claim would pay now; `proof` is the one that the claim takes. Both, and
-    `earned`, are null when the evidence could not be had; `fault` says why.
+    """One contributor. `due` is what a claim would pay now; `proof` is the one that the claim takes, and `claim` the
+    whole call, null when nothing is due. All of them, and `earned`, are null when the evidence could not be had;
+    `fault` says why.
     """
 
     address: Hex
@@ -218,6 +236,7 @@ class ContributorDetail(Answer):
     due: Amount | None
     fault: str | None
     proof: Proof | None
+    claim: ChainCall | None
     page: Page
     items: list[Contribution]
 

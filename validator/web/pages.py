@@ -1,4 +1,4 @@
-"""The pages: the answers of the API as HTML. Everything is escaped; nothing needs JavaScript."""
+"""The pages: the answers of the API as HTML. Everything is escaped; only the buttons for a wallet need JavaScript."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from validator.web.answers.manifests import manifest_answer
 from validator.web.answers.rounds import round_answer, round_state, rounds_answer
 from validator.web.answers.validators import validators_answer
 from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
+from validator.web.distribution import Distribution, distribution
 from validator.web.picture import Picture, picture
 from validator.web.source import Source
 
@@ -46,7 +47,7 @@ class Pages:
             reason=words.reason_words,
             pretty=lambda document: json.dumps(document, indent=2, sort_keys=True),
         )
-        self._templates.globals.update(phases=words.PHASES, statuses=[status.name.lower() for status in Status])
+        self._templates.globals.update(phases=words.PHASES, course=words.COURSE, statuses=[status.name.lower() for status in Status])
 
     def show(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
         """A page; amounts in it are in the DAO's tokens."""
@@ -68,13 +69,14 @@ class Pages:
         html = self._templates.get_template("problem.html").render(status=status, message=message)
         return HTMLResponse(html, status)
 
-    def picture(self, number: int) -> Picture | None:
-        """The picture of a round, made once; None until it is final or when its evidence is not to be had."""
+    def pictures(self, number: int) -> tuple[Picture | None, Distribution | None]:
+        """The pictures of a round, made once; None until it is final or when its evidence is not to be had."""
         state = round_state(self.source.known(), number)
         bundle, _ = bundle_of(self.source, state)
         if bundle is None:
-            return None
-        return self.source.answer(("picture", bundle.cid), lambda: picture(bundle.evidence.contributions))
+            return None, None
+        lines = bundle.evidence.contributions
+        return self.source.answer(("picture", bundle.cid), lambda: (picture(lines), distribution(lines)))
 
 
 def make_pages(pages: Pages) -> APIRouter:
@@ -89,7 +91,8 @@ def make_pages(pages: Pages) -> APIRouter:
     @router.get("/rounds/{number}")
     def round_(number: RoundNumber, page: PageNumber = 1) -> HTMLResponse:
         answer = round_answer(source, number, page)
-        return pages.show("round.html", answer=answer, picture=pages.picture(number))
+        drawn, spread = pages.pictures(number)
+        return pages.show("round.html", answer=answer, picture=drawn, distribution=spread)
 
     @router.get("/contributions/{number}")
     def contribution(number: ContributionId) -> HTMLResponse:

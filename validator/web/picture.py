@@ -96,8 +96,8 @@ def picture(lines: Sequence[Line]) -> Picture | None:
 
     return Picture(
         marks=[mark(index, line) for index, line in enumerate(shown)],
-        scores=[Tick(score_y(value), value) for value in _round_values(low, high)],
-        payouts=[Tick(round(base - PAYOUTS * value / most, 2), value) for value in _round_values(0, most, 2)],
+        scores=[Tick(score_y(value), value) for value in round_values(low, high)],
+        payouts=[Tick(round(base - PAYOUTS * value / most, 2), value) for value in round_values(0, most, 2)],
         zero=score_y(0),
         base=base,
         bar=round(min(26.0, step * 0.7), 2),
@@ -112,7 +112,7 @@ def _sample(scored: list[Line]) -> list[Line]:
     return [scored[index * (len(scored) - 1) // (MOST - 1)] for index in range(MOST)]
 
 
-def _round_values(low: int, high: int, ticks: int = TICKS) -> list[int]:
+def round_values(low: int, high: int, ticks: int = TICKS) -> list[int]:
     """Multiples of 1, 2 or 5 times a power of ten within [low, high]: at least `ticks` intervals, seldom twice that."""
     wanted = max(1, (high - low) // ticks)
     power = 10 ** (len(str(wanted)) - 1)

@@ -46,7 +46,7 @@ def serve(view: View, settings: Settings) -> None:
     """Serve the explorer until SIGTERM or Ctrl-C. Must be called from the main thread. Raises ServeError."""
     listener = listen(settings.host, settings.port or DEFAULT_PORT)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped as asked
-        _server(make_app(Source(view))).run(sockets=[listener])
+        server(make_app(Source(view))).run(sockets=[listener])
 
 
 def serve_beside(daemon: Running, settings: Settings) -> None:
@@ -59,7 +59,7 @@ def serve_beside(daemon: Running, settings: Settings) -> None:
     app = make_app(source, Vitals(daemon.health, settings.poll_seconds))
     listener = listen(settings.host, settings.port)
     # Off the main thread uvicorn leaves signals alone: they are the daemon's.
-    threading.Thread(target=_server(app).run, args=([listener],), name="web", daemon=True).start()
+    threading.Thread(target=server(app).run, args=([listener],), name="web", daemon=True).start()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -75,7 +75,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(app: FastAPI) -> uvicorn.Server:
+def server(app: FastAPI) -> uvicorn.Server:
+    """A server of `app` with our bounds, not yet running; its `run` takes the listening socket."""
     config = uvicorn.Config(
         app,
         log_config=None,

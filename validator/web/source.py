@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,7 @@ from validator.manifest import Manifest
 from validator.rounds.evidence import Evidence, EvidenceError
 from validator.rounds.lifecycle import Fact
 from validator.rounds.merkle import Tree
+from validator.rounds.types import Status
 from validator.stages.chronicle import to_fact
 from validator.stages.discover import to_row
 from validator.stages.documents import load_manifest, read_evidence
@@ -68,6 +69,12 @@ class Bundle:
     def account_index(self) -> Mapping[str, int]:
         """Where an account stands in the list of earnings."""
         return {account: index for index, (account, _) in enumerate(self.evidence.earnings)}
+
+    @cached_property
+    def tally(self) -> Mapping[str, int]:
+        """How many contributions have which status, by the status's name and in the order of its code."""
+        counted = Counter(line.status for line in self.evidence.contributions)
+        return {status.name.lower(): counted[status] for status in Status if counted[status]}
 
     @cached_property
     def ranks(self) -> Mapping[int, int]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from validator.words import points, reason_words, units
 
-__all__ = ["PHASES", "points", "reason_words", "short", "size", "span", "status_word", "units", "utc"]
+__all__ = ["COURSE", "PHASES", "points", "reason_words", "short", "size", "span", "status_word", "units", "utc"]
 
 PHASES: Mapping[str, str] = {
     "open": "It takes contributions.",
@@ -19,6 +19,9 @@ PHASES: Mapping[str, str] = {
     "stalled": "There was no quorum in time; it will be tried again.",
     "abandoned": "It was given up, and its contributions went to the next round.",
 }
+
+COURSE = ("open", "closed", "reporting", "committing", "attesting", "finalised")
+"""The phases of a round that nothing disturbs, in order."""
 
 
 def short(text: str, head: int = 8, tail: int = 6) -> str:

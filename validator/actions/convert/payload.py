@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -39,6 +40,7 @@ class Converted:
 
     `classes`: different targets, or tokens. `tokens`: of all sequences, 0 for records with a class. `repeats`: records
     that equal an earlier one of the same file, and will earn nothing. `dropped`: places of those left out, by reason.
+    `fingerprints`: SHA-256 of each different record; they give away what is easily guessed, so they stay here.
     """
 
     payload: bytes = field(repr=False)
@@ -47,6 +49,7 @@ class Converted:
     tokens: int
     repeats: int
     dropped: dict[str, list[str]]
+    fingerprints: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     @property
     def dropped_records(self) -> int:
@@ -156,4 +159,5 @@ def described(payload: bytes, parsed: Parsed, dropped: dict[str, list[str]]) -> 
         tokens=0 if targets is not None else int(real.size),
         repeats=parsed.records - len(rows),
         dropped=dropped,
+        fingerprints=frozenset(hashlib.sha256(row).digest() for row in rows),
     )

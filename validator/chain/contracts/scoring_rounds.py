@@ -71,6 +71,10 @@ class ScoringRounds(Contract):
         """Whether ``leaf`` is in the scores tree of ``round_number``."""
         return cast("bool", self._read("verifyScore", round_number, leaf, proof, block=block))
 
+    def verify_score_call(self, round_number: int, leaf: ScoreLeaf, proof: tuple[bytes, ...]) -> Call:
+        """The same question as a call that anyone can put to any endpoint."""
+        return self._call("verifyScore", round_number, leaf, proof)
+
     def score_of(self, contribution: int, block: BlockId = "latest") -> tuple[int, ScoreLeaf]:
         """The round that scored contribution id ``contribution``, and its leaf; reverts NotRecorded before."""
         return cast("tuple[int, ScoreLeaf]", self._read("scoreOf", contribution, block=block))

@@ -8,15 +8,15 @@ from typing import Any
 from eth_utils.address import to_checksum_address
 
 from validator.chain.errors import Reverted
-from validator.chain.types import ScoreLeaf
+from validator.chain.types import Call, ScoreLeaf
 from validator.errors import ValidatorError
 from validator.rounds.evidence import Line, score_leaf
 from validator.rounds.lifecycle import RoundState
 from validator.rounds.merkle import EARNING_LEAF, SCORE_LEAF, Tree, leaf_hash, verify
 from validator.rounds.types import Status
 from validator.web.answers.common import Absent, bundle_of, contribution_row, hexed, line_of, part
-from validator.web.answers.why import deposit_words, why
-from validator.web.models import ContributionDetail, ContributorDetail, OnChain, Proof
+from validator.actions.why import deposit_words, why
+from validator.web.models import ChainCall, ContributionDetail, ContributorDetail, OnChain, Proof
 from validator.web.source import Bundle, Known, Source
 from validator.web.words import units
 
@@ -58,13 +58,15 @@ def contributor_answer(source: Source, address: str, page: int = 1) -> Contribut
     where, shown = part(ids[::-1], page, CONTRIBUTOR_ROWS)
     standing = _standing(source, known, account)
     claimed = source.momentary(("claimed", account), lambda: source.view.contracts.pool.claimed(_checksummed(account)))
+    due = max(0, standing.earned - claimed) if standing.earned is not None else None
     return ContributorDetail(
         address=account,
         earned=standing.earned,
         claimed=claimed,
-        due=max(0, standing.earned - claimed) if standing.earned is not None else None,
+        due=due,
         fault=standing.fault,
         proof=standing.proof,
+        claim=_claim(source, account, standing) if due else None,
         page=where,
         items=[_row(source, known, id_) for id_ in shown],
     )
@@ -77,6 +79,19 @@ class Standing:
     earned: int | None
     proof: Proof | None = None
     fault: str | None = None
+
+
+def _claim(source: Source, account: str, standing: Standing) -> ChainCall:
+    """The call that pays `account` all that it has earned, whoever sends it."""
+    assert standing.earned is not None
+    assert standing.proof is not None
+    path = tuple(bytes.fromhex(sibling[2:]) for sibling in standing.proof.proof)
+    return _chain_call(source, source.view.contracts.pool.claim(_checksummed(account), standing.earned, path))
+
+
+def _chain_call(source: Source, call: Call) -> ChainCall:
+    assert call.to is not None
+    return ChainCall(chain_id=source.view.deployment.chain_id, to=call.to.lower(), data=hexed(call.data))
 
 
 def _standing(source: Source, known: Known, account: str) -> Standing:
@@ -111,9 +126,7 @@ def _judged(
     return {
         "why": _why(source, state, bundle, line),
         "proof": _proof(bundle.scores, index, score_leaf(line), fields),
-        "on_chain": OnChain(
-            verified=_on_chain(source, state, bundle, line, index), recorded=line.id in known.ledger.recorded
-        ),
+        "on_chain": _on_chain(source, state, bundle, line, index, recorded=line.id in known.ledger.recorded),
     }
 
 
@@ -126,18 +139,24 @@ def _why(source: Source, state: RoundState, bundle: Bundle, line: Line) -> list[
     return why(line, bundle.evidence, manifest, lambda amount: f"{units(amount, money.decimals)} {money.symbol}")
 
 
-def _on_chain(source: Source, state: RoundState, bundle: Bundle, line: Line, index: int) -> bool:
+def _on_chain(
+    source: Source, state: RoundState, bundle: Bundle, line: Line, index: int, *, recorded: bool
+) -> OnChain:
     """What the contract says; a yes is for good, anything else is asked again."""
     leaf = ScoreLeaf(line.id, _checksummed(line.contributor), line.status, line.payable, line.raw, line.stderr)
-    proof = tuple(bundle.scores.proof(index))
+    proof, rounds = tuple(bundle.scores.proof(index)), source.view.contracts.rounds
 
     def ask() -> bool:
         try:
-            return source.view.contracts.rounds.verify_score(state.round, leaf, proof)
+            return rounds.verify_score(state.round, leaf, proof)
         except Reverted:
             return False
 
-    return source.answer(("verifyScore", state.round, line.id), ask, keep=bool)
+    return OnChain(
+        verified=source.answer(("verifyScore", state.round, line.id), ask, keep=bool),
+        recorded=recorded,
+        call=_chain_call(source, rounds.verify_score_call(state.round, leaf, proof)),
+    )
 
 
 def _proof(tree: Tree, index: int, leaf: bytes, fields: dict[str, str]) -> Proof:

@@ -52,6 +52,7 @@ def round_answer(source: Source, number: int, page: int = 1) -> RoundDetail:
         end_id=ids.stop,
         evidence=_evidence(state, bundle, fault),
         quorum=quorum_of(state, answers),
+        tally=dict(bundle.tally) if bundle is not None else {},
         validators=turnout_of(ledger, state),
         answers=answers,
         checks=level_one(source, ledger, state, bundle) if bundle is not None else [],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from validator.manifest import Manifest
 from validator.rounds.evidence import Evidence, Line
 from validator.rounds.types import FORFEITS, Status
-from validator.web.words import points, reason_words
+from validator.words import points, reason_words
 
 Amounts = Callable[[int], str]
 
