@@ -13,7 +13,7 @@ is refused, so there is one encoding of each header, and no key twice. All byte 
                  "contract": "0x" + 20 bytes,       the ScoringRounds contract
                  "contributor": "0x" + 20 bytes,
                  "key_epoch": int},                 1 to 2**32 - 1
-     "recipients": [{"kid": 16 bytes, "wrap": 80 bytes}, ...],     1 to 1024, distinct kids; wraps as long as the suite's
+     "recipients": [{"kid": 16 bytes, "wrap": 80 bytes}, ...],     1 to 1024, distinct kids
      "suite": 1}
 
 Suite 1: HPKE (RFC 9180) base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. `wrap` is the encapsulated
@@ -89,7 +89,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A wrapped DEK: `kid` (16 bytes) names the public key, `wrap` (as long as the suite says) is the HPKE ciphertext."""
+    """A wrapped DEK: `kid` (16 bytes) names the public key, `wrap` is the HPKE ciphertext, as long as the suite's."""
 
     kid: bytes
     wrap: bytes

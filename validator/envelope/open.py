@@ -66,7 +66,9 @@ def checked_head(data: bytes | memoryview, expected: Context, *, experimental: b
     head = read_head(data, experimental=experimental)
     found = head.header.context
     if found.contributor != expected.contributor:
-        raise WrongContext(f"sealed by {found.contributor}, submitted by {expected.contributor}: a replay", "contributor")
+        raise WrongContext(
+            f"sealed by {found.contributor}, submitted by {expected.contributor}: a replay", "contributor"
+        )
     if (found.chain_id, found.contract) != (expected.chain_id, expected.contract):
         raise WrongContext(
             f"sealed for {found.contract} on chain {found.chain_id}, submitted elsewhere: a replay", "contract"

@@ -1,5 +1,4 @@
-"""Shared files: the same bytes from everyone who writes them, readable to holders of one secret, or of one file's keys.
-"""
+"""Shared files: the same bytes from everyone who writes them, for holders of one secret, or of one file's keys."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from validator.payload.frames import Read, read_frame, write_frame
 from validator.payload.safetensors_format import MAX_HEADER, parse_safetensors
 from validator.payload.sandbox import Held
 from validator.payload.schema import Parsed, Schema, check_bytes, padded_limit
-from validator.payload.worker import MAX_REQUEST, PARSERS, Ended, Limits, Request, Status
+from validator.payload.worker import PARSERS, Ended, Limits, Request, Status
 
 FORMATS = tuple(PARSERS)
 TRIES = 2

@@ -1,11 +1,11 @@
 """What the parsing worker gives up, in two steps: once when it starts, and again before it meets a stranger's bytes.
 
-| means | where it holds | what it takes away |
-|---|---|---|
-| rlimits | every Unix | memory, processor time, core dumps, growing any file, and, with no descriptor left to open, every new file and socket |
-| user, network and IPC namespaces | Linux that lets users make namespaces | every network interface, every abstract socket |
-| Landlock | Linux 5.13 and later; network from 6.7, signals from 6.12 | the whole file tree, TCP, signals to other processes |
-| audit hook | everywhere | Python's own way to sockets and processes; native code passes it by |
+- **rlimits**, on every Unix: memory, processor time, core dumps, the growth of any file, and, since no descriptor is
+  left to open, every new file and socket.
+- **User, network and IPC namespaces**, on a Linux that lets users make them: every network interface and abstract
+  socket.
+- **Landlock**, Linux 5.13 and later, TCP from 6.7, signals from 6.12: the whole file tree, and signals to others.
+- **An audit hook**, everywhere: Python's own way to sockets and processes. Native code passes it by.
 
 A process that runs as root of the machine can lift its rlimits again, unless the namespaces could be made. `Held` says
 what holds here. The kernel calls are made by ctypes: Python 3.11 has no binding of them, and of the libraries on PyPI
