@@ -10,6 +10,9 @@ from validator.envelope import Context, open_envelope, open_shared, seal_shared
 class Keyring(Protocol):
     """Opens envelopes and shared files. What it raises from the envelope room is a verdict on the envelope."""
 
+    def missing(self, epochs: set[int]) -> list[int]:
+        """Those of `epochs` whose secret is wanted and not here, in order."""
+
     def open(self, sealed: bytes, expected: Context, limit: int) -> bytes:
         """The plaintext of an envelope, as `open_envelope` gives it."""
 
@@ -22,6 +25,10 @@ class Keyring(Protocol):
 
 class EpochKeys(dict[int, bytes]):
     """Secrets by key epoch."""
+
+    def missing(self, epochs: set[int]) -> list[int]:
+        """Those not in hand."""
+        return sorted(epochs - self.keys())
 
     def open(self, sealed: bytes, expected: Context, limit: int) -> bytes:
         """With the secret of the epoch that the chain names."""
