@@ -15,6 +15,7 @@ from validator.influence.records import NO_TARGET
 from validator.manifest import Manifest, make_manifest
 from validator.payload import Malformed, encode_jsonl, encode_safetensors
 from validator.rounds.types import Opened, Status, Submission
+from validator.stages.keyring import EpochKeys
 from validator.stages.open import next_tokens, open_all, parse_payload, payload_schema, to_records
 
 PLACE = (5, "0x" + "Ab" * 20)
@@ -47,7 +48,7 @@ def opened(
 ) -> Opened:
     submission = Submission(7, ALICE, bytes(32), 0, len(envelope) if size is None else size, 1)
     ids = frozenset([7] if included else [])
-    return open_all([submission], ids, rules, {1: PAIR.secret}, PLACE, read or (lambda _: envelope))[0]
+    return open_all([submission], ids, rules, EpochKeys({1: PAIR.secret}), PLACE, read or (lambda _: envelope))[0]
 
 
 GOOD = encode_safetensors(np.array([[0, 1], [2, 3]], np.float32), np.array([0, 1]))

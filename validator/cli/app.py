@@ -41,7 +41,8 @@ keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
-for room in (devchain, node, convert, contributor, audit, faults, web, demo):
+app.add_typer(audit.app, name="audit")
+for room in (devchain, node, convert, contributor, faults, web, demo):
     room.register(app)
 
 

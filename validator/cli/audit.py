@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for, table
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("audit")(audit)
+HPKE_KEY_BYTES = 32
 
 
+class _RoundByDefault(TyperGroup):
+    """`validator audit 7` is `validator audit round 7`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Puts in the word that was left out."""
+        known = args and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if known or not args else ["round", *args])
+
+
+app = typer.Typer(
+    cls=_RoundByDefault,
+    help="Check a finalised round again as a stranger, or let somebody do it.",
+    no_args_is_help=True,
+)
+
+
+@app.command("round")
 def audit(
     number: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="A finalised round.")],
     level: Annotated[
         int, typer.Option(min=1, max=4, help="1 statements, 2 inputs, 3 scores, 4 scores from scratch.")
     ] = 4,
+    grant: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A grant of this round, made for this home's key.")
+    ] = None,
     home: Home = None,
     rpc: Rpc = None,
     contract: Contract = None,
     content: Content = None,
     as_json: Json = False,
 ) -> None:
-    """Check a finalised round again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant."""
-    from validator.actions.auditor import audit_round
+    """Check a finalised round again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant. The
+    word `round` can be left out.
+    """
+    from validator.actions.auditor import audit_round, read_grant
     from validator.actions.connect import open_view
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content)
-    verdict = audit_round(open_view(settings), settings, number, level)
+    document = None if grant is None else read_grant(grant)
+    verdict = audit_round(open_view(settings), settings, number, level, grant=document)
     if as_json:
         emit(verdict.to_dict(), True)
     else:
@@ -39,3 +61,38 @@ def audit(
         typer.echo("match" if verdict.match else f"NO MATCH: {verdict.difference or 'see the failed checks'}")
     if not verdict.match:
         raise typer.Exit(1)
+
+
+@app.command("grant")
+def grant(
+    number: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="A finalised round.")],
+    hpke_key: Annotated[str, typer.Option("--hpke-key", help="The auditor's key, as `validator keys show` prints it.")],
+    out: Annotated[Path, typer.Option("--out", dir_okay=False, help="Where the grant is written.")],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    content: Content = None,
+    as_json: Json = False,
+) -> None:
+    """Hand the keys of one round, and of nothing else, to an auditor. For homes that were granted its key epochs, and
+    the steward's.
+    """
+    from validator.actions.auditor import grant_round
+    from validator.actions.connect import open_view
+    from validator.actions.home import write_private
+
+    settings = settings_for(home, rpc=rpc, contract=contract, content=content)
+    document = grant_round(open_view(settings), settings, number, _key(hpke_key))
+    write_private(out, document)
+    answer = {"round": number, "hpke_key": hpke_key, "bytes": len(document), "file": str(out)}
+    emit(answer, as_json, [f"round {number} granted to {hpke_key}: {len(document):,} bytes in {out}"])
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        key = b""
+    if len(key) != HPKE_KEY_BYTES:
+        raise typer.BadParameter(f"{text!r} is no HPKE key: 0x and 64 hex digits, as `validator keys show` prints it")
+    return key
