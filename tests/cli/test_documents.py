@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -130,7 +131,14 @@ def test_convert__table_by_the_open_round_s_manifest__is_a_payload_that_may_be_s
     before = world.w3.eth.get_transaction_count(world.keys["auditor"].address)
     dry = ask("contribute --dry-run --json", str(out), "--home", "{auditor}").json()
     told_cost = {"size", "key_epoch", "round", "deposit", "gas_limit", "most_fee", "not_now"}
-    assert {name: value for name, value in dry.items() if name not in told_cost} == {"records": 9, "classes": 1, "tokens": 0, "bytes": out.stat().st_size, "repeats": 0, "dropped": []}
+    assert {name: value for name, value in dry.items() if name not in told_cost} == {
+        "records": 9,
+        "classes": 1,
+        "tokens": 0,
+        "bytes": out.stat().st_size,
+        "repeats": 0,
+        "dropped": [],
+    }
     dry = ask("contribute --dry-run", f"{tmp_path}/a.csv", "--label", "digit", "--home", "{auditor}").answered()
     lines = dry.splitlines()
     assert [*lines[:2], lines[-1]] == [*told.splitlines()[:2], "dry run: nothing was sent"]

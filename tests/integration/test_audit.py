@@ -14,22 +14,29 @@ from types import ModuleType
 
 import msgspec
 import pytest
+from eth_utils.address import to_checksum_address
 
 from tests.support import CLEAN, NOISE, World
+from validator.actions.auditor import audit_round
 from validator.actions.connect import Wallet
 from validator.actions.contributor import submit
-from validator.actions.home import hpke_secret
+from validator.actions.home import account, hpke_secret
+from validator.actions.report import check_against_chain, sign_report
 from validator.actions.steward import grant
 from validator.audit.case import AuditError, Case, open_case
 from validator.audit.grant import AuditGrant, EnvelopeKey, GrantedKeys, make_grant, parse_grant
+from validator.audit.report import AuditReport, ReportError, make_report, read_report
 from validator.audit.rescore import read_envelope, refetch, rescore
+from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
+from validator.chain.types import ScoreLeaf
 from validator.content import Cid
 from validator.envelope import Context, generate_keypair, seal
 from validator.envelope.format import read_head
 from validator.envelope.keys import wrap
-from validator.rounds.evidence import Evidence, Line, sealed
+from validator.rounds.evidence import Evidence, Line, outcome, score_leaf, sealed
 from validator.rounds.lifecycle import Fact
+from validator.rounds.merkle import verify as merkle_verify
 from validator.stages.keyring import EpochKeys
 from validator.stages.keys import granted_secrets
 
@@ -267,6 +274,8 @@ def test_second_verifier__one_thing_changed__is_noticed(
     contract, store = world.wallet.deployment.rounds, str(world.folder / "store")
     found = module.checks(world.w3, contract, 1, 0, store)
     assert noticed <= {words.split(":")[0] for words, ok in found if not ok}
+
+
 # Grants of one round: everything that its audit needs, and no epoch secret.
 
 
@@ -425,3 +434,208 @@ def test_audit__second_round_by_commands_with_a_grant__matches_also_on_top_of_ea
     ]
     alone = run([*command, "2", "--level", "3", "--home", str(world.folder / "reader")])
     assert (alone.returncode, "steward" in alone.stderr) == (1, True)
+
+
+# Twenty things that a liar could change, each noticed at the level where it can be, and in words that name it.
+
+
+def edit_and_reseal(case: Case, index: int, **changes: object) -> Case:
+    tampered = edit_line(case, index, **changes)
+    return replace(tampered, evidence=sealed(tampered.evidence))
+
+
+def reattested(case: Case) -> Case:
+    """The same case with a statement made over its bundle: what a lying quorum would have signed."""
+    found = outcome(case.evidence)
+    fields = {name: getattr(found, name) for name in found.__slots__}
+    return replace(case, attestation=replace(case.attestation, **fields))
+
+
+def other_size(case: Case) -> Case:
+    """Every statement agrees on a size that the envelope does not have."""
+    submitted = [replace(case.submitted[0], size=case.submitted[0].size + 9), *case.submitted[1:]]
+    tampered = edit_and_reseal(case, 0, size=submitted[0].size)
+    return replace(reattested(tampered), submitted=submitted)
+
+
+def audited(case: Case, keys: EpochKeys) -> tuple[int, str, str]:
+    """The level at which an audit first fails, the check, and what it says."""
+    for level, look in enumerate((verify, refetch, partial(rescore, secrets=keys, refit=False)), start=1):
+        found = look(case)  # type: ignore[operator]
+        checks = found[0] if isinstance(found, tuple) else found
+        wrong = next((check for check in checks if not check.ok), None)
+        if wrong is not None:
+            return level, wrong.name, wrong.detail
+    return 0, "", "nothing"
+
+
+def first(case: Case) -> Line:
+    return case.evidence.contributions[0]
+
+
+MUTATIONS: dict[str, tuple[Callable[[Case], Case], int, str, str]] = {
+    "signature": (forge_signature, 1, "signatures", "2 of 3 signatures are good"),
+    "signer": (other_signer, 1, "signatures", "0 of 3 signatures are good"),
+    "quorum": (drop_two_attestations, 1, "quorum", "on the final answer"),
+    "chain": (lambda c: edit(c, chain_id=2), 1, "domain", "chain 2, contract"),
+    "contract": (lambda c: edit(c, contract="0x" + "33" * 20), 1, "domain", "contract 0x3333"),
+    "round": (lambda c: edit(c, round=9), 1, "domain", "round 9"),
+    "attempt": (lambda c: edit(c, attempt=7), 1, "domain", "attempt 7"),
+    "manifest": (lambda c: edit(c, manifest="ab" * 32), 1, "manifest", "manifest abab"),
+    "versions": (
+        lambda c: edit(c, versions=msgspec.structs.replace(c.evidence.versions, exact=99)),
+        1,
+        "versions",
+        "exact 99",
+    ),
+    "beacon": (lambda c: replace(c, state=replace(c.state, beacon=b"x" * 32)), 1, "beacon", "the hash of block"),
+    "seed": (lambda c: edit(c, seed="cd" * 32), 1, "seed", "follows from the beacon"),
+    "pool": (lambda c: edit(c, pool=c.evidence.pool * 2), 1, "pool", "pool 2000"),
+    "history": (lambda c: edit(c, previous="11" * 32), 1, "history", "follows on evidence 1111"),
+    "root": (lambda c: edit(c, scores_root="00" * 32), 1, "bundle", "roots and totals"),
+    "total": (lambda c: edit(c, round_total=c.evidence.round_total + 1), 1, "bundle", "roots and totals"),
+    "order": (lambda c: edit(swap_order(c)), 1, "bundle", "roots and totals"),
+    "order, resealed": (
+        lambda c: replace(swap_order(c), evidence=sealed(swap_order(c).evidence)),
+        1,
+        "contributions",
+        "those submitted on chain",
+    ),
+    "contributor": (
+        lambda c: reattested(edit_and_reseal(c, 0, contributor="0x" + "22" * 20)),
+        1,
+        "contributions",
+        "those submitted on chain",
+    ),
+    "included": (lambda c: reattested(edit_and_reseal(c, 1, included=False)), 1, "included", "held by a quorum"),
+    "status": (lambda c: reattested(edit_and_reseal(c, 0, status=3)), 1, "statuses", "every status fits"),
+    "leaf": (lambda c: edit_and_reseal(c, 1, stderr=first(c).stderr + 1), 1, "trees", "attested roots"),
+    "payable": (
+        lambda c: reattested(edit_and_reseal(c, 0, payable=first(c).payable + 1)),
+        1,
+        "payouts",
+        "contribution 1 should have a payable score of",
+    ),
+    "paid": (
+        lambda c: reattested(edit_and_reseal(c, 0, paid=first(c).paid + 1)),
+        1,
+        "payouts",
+        "contribution 1 is paid another amount",
+    ),
+    "earnings": (
+        lambda c: reattested(replace(c, evidence=sealed(edit(c, earnings=c.evidence.earnings[:-1]).evidence))),
+        1,
+        "earnings",
+        "contributors have earned",
+    ),
+    "size": (other_size, 2, "inputs", "contribution 1 does not have the"),
+    "records": (
+        lambda c: reattested(edit_and_reseal(c, 1, records=c.evidence.contributions[1].records + 1)),
+        3,
+        "rescore",
+        "contribution 2, records: recomputed",
+    ),
+    "accepted": (lambda c: edit(c, accepted="ee" * 32), 3, "rescore", "accepted: recomputed"),
+}
+
+
+def test_audit__round_as_it_was__nothing_is_noticed(case: Case, secrets: EpochKeys) -> None:
+    assert audited(case, secrets) == (0, "", "nothing")
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_audit__one_mutation__is_caught_at_its_level_in_its_words(case: Case, secrets: EpochKeys, name: str) -> None:
+    change, level, check, words = MUTATIONS[name]
+    found = audited(change(case), secrets)
+
+    assert found[:2] == (level, check), found
+    assert words in found[2]
+
+
+def test_proof__leaf_sibling_or_order_changed__refused_by_us_and_by_the_contract(world: World, case: Case) -> None:
+    tree, lines = case.evidence.scores_tree(), case.evidence.contributions
+    path = tree.proof(0)
+    flipped = [bytes([path[0][0] ^ 1]) + path[0][1:], *path[1:]]
+    dearer = msgspec.structs.replace(lines[0], payable=lines[0].payable + 1)
+    tries = {
+        "as it is": (lines[0], path),
+        "leaf": (dearer, path),
+        "sibling": (lines[0], flipped),
+        "too short": (lines[0], path[:-1]),
+        "too long": (lines[0], [*path, bytes(32)]),
+        "of another": (lines[0], tree.proof(1)),
+    }
+    rounds = world.wallet.contracts.rounds
+
+    def contract_says(line: Line, proof: list[bytes]) -> bool:
+        who = to_checksum_address(line.contributor)
+        leaf = ScoreLeaf(line.id, who, line.status, line.payable, line.raw, line.stderr)
+        return rounds.verify_score(1, leaf, tuple(proof))
+
+    ours = {name: merkle_verify(tree.root, score_leaf(line), proof) for name, (line, proof) in tries.items()}
+    assert ours == {name: name == "as it is" for name in tries}
+    assert {name: contract_says(line, list(proof)) for name, (line, proof) in tries.items()} == ours
+
+
+# Signed reports.
+
+
+@pytest.fixture(scope="module")
+def report(world: World, secrets: EpochKeys) -> AuditReport:
+    home = world.home("auditor")
+    return sign_report(world.wallet, home, audit_round(world.wallet, home, 1, 2))
+
+
+def test_report__signed__says_who_and_stands_against_the_chain(world: World, report: AuditReport) -> None:
+    found = read_report(report.to_bytes())
+
+    assert found.auditor == world.keys["auditor"].address.lower()
+    assert (found.round, found.level, found.matches) == (1, 2, True)
+    assert found.attestation == world.round(1).final_digest.hex()
+    check_against_chain(world.wallet, found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: {**r, "level": 4}, "did not sign what it says"),
+        (lambda r: {**r, "round": 2}, "did not sign what it says"),
+        (lambda r: {**r, "attestation": "00" * 32}, "did not sign what it says"),
+        (lambda r: {**r, "matches": False}, "did not sign what it says"),
+        (lambda r: {**r, "auditor": "0x" + "11" * 20}, "did not sign what it says"),
+        (lambda r: {**r, "checks": {**r["checks"], "signatures": 99}}, "did not sign what it says"),
+        (lambda r: {**r, "signature": "00" * 65}, "did not sign what it says"),
+        (lambda r: {**r, "signature": "zz"}, "refused: Expected"),
+        (lambda r: {**r, "level": 5}, "refused: Expected"),
+        (lambda r: {**r, "more": 1}, "unknown field"),
+        (lambda r: {**r, "format": "poc-audit-report/9"}, "not poc-audit-report/1"),
+    ],
+)
+def test_report__one_thing_changed__is_refused(
+    report: AuditReport, change: Callable[[dict[str, object]], dict[str, object]], words: str
+) -> None:
+    tampered = change(json.loads(report.to_bytes()))
+    with pytest.raises(ReportError, match=words):
+        read_report(msgspec.json.encode(tampered, order="sorted"))
+
+
+def test_report__of_another_answer_or_dao__does_not_stand(world: World, report: AuditReport) -> None:
+    other = msgspec.structs.replace(report, attestation="00" * 32)
+    with pytest.raises(ReportError, match="another answer than the final one of round 1"):
+        check_against_chain(world.wallet, other)
+    with pytest.raises(ReportError, match="is about chain 5"):
+        check_against_chain(world.wallet, msgspec.structs.replace(report, chain_id=5))
+    with pytest.raises(ReportError, match="round 2, which is not finalised here"):
+        check_against_chain(world.wallet, msgspec.structs.replace(report, round=2))
+
+
+def test_report__verdict_that_its_own_checks_deny__is_refused(world: World, case: Case) -> None:
+    lying = Verdict(1, 1, [Check("quorum", False, "weight 0")], 0, None, 1, case.state.final_digest)
+    signer = account(world.home("auditor"))
+    honest = make_report(lying, case.deployment, signer)
+    dishonest = msgspec.structs.replace(honest, matches=True)
+    signed = msgspec.structs.replace(dishonest, signature=signer.sign_typed_data(dishonest.typed_data()).hex())
+
+    assert not read_report(honest.to_bytes()).matches
+    with pytest.raises(ReportError, match="not what its own checks say"):
+        read_report(signed.to_bytes())

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load
+from typer.testing import CliRunner
 
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
@@ -15,6 +21,7 @@ from validator.actions.contributor import claim, contribute, latest_evidence
 from validator.actions.standing import look_up
 from validator.actions.steward import grant
 from validator.audit.case import open_case
+from validator.cli.app import app
 from validator.content import Cid, LocalStore
 from validator.envelope import Context, seal
 from validator.journal import ProtectionError, SigningProtection
@@ -69,6 +76,51 @@ def test_round__near_copy_of_what_an_earlier_round_paid__adds_next_to_nothing_an
     world.chain.mine(3)
     verdict = audit_round(world.wallet, world.home("auditor"), 2, 4)
     assert verdict.match, verdict.to_dict()
+    reports = world.folder / "reports"
+    audited = command(world, "audit 1-2 --level 2 --json --report", str(reports), "--home", "auditor")
+    assert [(one["round"], one["match"], one["level"]) for one in audited["rounds"]] == [(1, True, 2), (2, True, 2)]
+    said = command(world, "audit verify-report --json", str(reports / "round-2.json"), "--home", "auditor")
+    assert (said["auditor"], said["match"]) == (keys.address.lower(), True)
+    place = ["--rpc", world.chain.url, "--contract", world.wallet.deployment.rounds]
+    with gateway(world) as url:
+        alone = command(world, "audit --all --from-chain --json", *place, "--content", f"gateway:{url}")
+    assert (alone["match"], alone["level"], len(alone["rounds"])) == (True, 2, 2)
+
+
+def command(world: World, words: str, *more: str) -> dict[str, Any]:
+    """A command's answer; a home is named by its name."""
+    arguments = [*words.split(), *more]
+    if "--home" in arguments:
+        place = arguments.index("--home") + 1
+        arguments[place] = str(world.folder / arguments[place])
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def gateway(world: World) -> Iterator[str]:
+    """A trustless gateway over the world's blocks."""
+    blocks = world.folder / "store" / "blocks"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            digest = Cid.parse(self.path.split("?")[0].removeprefix("/ipfs/")).digest.hex()
+            path = blocks / digest[:2] / digest
+            data = path.read_bytes() if path.exists() else b""
+            self.send_response(200 if path.exists() else 404)
+            self.send_header("Content-Type", "application/vnd.ipld.raw")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def nearly(payload: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A real headless Chromium for the explorer's tests: pages, what its console says, pictures of it, and a wallet in it."""
+"""A real headless Chromium for the explorer's tests: pages, its console, pictures of it, and a wallet in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from validator.web.serve import listen, server
 
 AXE = Path(__file__).parent / "axe/node_modules/axe-core/axe.min.js"
 PICTURES = Path(".pictures/explorer")
-WANTED = "the tests of the pages need {}: run ./scripts/test web, or install Debian's packages chromium and chromium-driver"
+WANTED = (
+    "the tests of the pages need {}: run ./scripts/test web, or install Debian's packages chromium and chromium-driver"
+)
 # Nothing of Chromium itself may look for the network, and as root in a container it has no sandbox.
 FLAGS = (
     "--headless=new",
@@ -155,7 +157,8 @@ INJECTED = """
     waiting.set(++last, [done, failed]);
     window.__asked.push({ id: last, method, params });
   }) };
-  const detail = Object.freeze({ info: { uuid: "0", name: "Test <b>wallet</b>", icon: "data:,", rdns: "test" }, provider });
+  const info = { uuid: "0", name: "Test <b>wallet</b>", icon: "data:,", rdns: "test" };
+  const detail = Object.freeze({ info, provider });
   const announce = () => window.dispatchEvent(new CustomEvent("eip6963:announceProvider", { detail }));
   window.addEventListener("eip6963:requestProvider", announce);
   announce();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,10 +37,36 @@ class Played:
         """The DAO as anyone sees it."""
         return self.world.wallet
 
+    def close(self) -> None:
+        """Stop it."""
+        self.node.journal.close()
+        if self.node.identity is not None:
+            self.node.identity.protection.close()
+        self.world.close()
+
+
+DRAWS = 4
+"""A round's seed is a block hash, which nobody can choose. One in six or so leaves too few contributions paid to tell
+of; then another DAO is founded and played."""
+
 
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    world = World(tmp_path_factory.mktemp("world"), capacity=len(KINDS))
+    for _ in range(DRAWS):
+        made = play(tmp_path_factory.mktemp("world"))
+        paid = [earned(made.world, address) > 0 for address in made.contributors[:3]]
+        if paid[0] and sum(paid) > 1:
+            break
+        made.close()
+    else:
+        pytest.fail(f"the first and another clean contribution were not both paid in any of {DRAWS} draws")
+    yield made
+    made.close()
+
+
+def play(folder: Path) -> Played:
+    """Found a DAO and play it to where the tests want it."""
+    world = World(folder, capacity=len(KINDS))
     node = world.node(world.names[0])
     wallets = [world.contributor() for _ in KINDS]
     submitted = [
@@ -47,14 +74,14 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         for wallet, kind in zip(wallets, KINDS, strict=True)
     ]
     world.play([node], lambda: world.is_final(1))
-    claimant = next(wallet for wallet in wallets if earned(world, wallet.signer.address))
+    claimant = next((wallet for wallet in wallets if earned(world, wallet.signer.address)), None)
+    if claimant is None:
+        return Played(world, node, submitted, [wallet.signer.address.lower() for wallet in wallets], ("", 0))
     amount, _ = claim(claimant, claimant.signer.address)
     contribute(claimant, world.payload())
     world.play([node], lambda: sum(fact.name == "ContributionSubmitted" for fact in world.facts()) == len(KINDS) + 1)
     addresses = [wallet.signer.address.lower() for wallet in wallets]
-    yield Played(world, node, submitted, addresses, (claimant.signer.address.lower(), amount))
-    node.journal.close()
-    world.close()
+    return Played(world, node, submitted, addresses, (claimant.signer.address.lower(), amount))
 
 
 @pytest.fixture(scope="session")

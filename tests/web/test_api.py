@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from eth_utils.address import to_checksum_address
 from fastapi import FastAPI
 from fastapi.openapi.models import OpenAPI
 from fastapi.testclient import TestClient
@@ -72,7 +73,10 @@ def test_contribution__json__proof_verifies_outside_of_the_server(client: TestCl
         assert unhex(proof["leaf"]) == score_leaf(line)
         assert verify(unhex(answer["proof"]["root"]), score_leaf(line), [unhex(item) for item in proof["proof"]])
         assert proof["root"] == "0x" + evidence.scores_root
-        assert answer["on_chain"] == {"verified": True, "recorded": False}
+        on_chain = answer["on_chain"]
+        assert (on_chain["verified"], on_chain["recorded"]) == (True, False)
+        call = {"to": to_checksum_address(on_chain["call"]["to"]), "data": on_chain["call"]["data"]}
+        assert int.from_bytes(played.view.w3.eth.call(call)) == 1
 
 
 def test_contribution__json__ranks_only_what_was_scored(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""The explorer in a real Chromium: no complaint in its console, no accessibility fault, a phone's width, and a wallet."""
+"""The explorer in a real Chromium: a silent console, no accessibility fault, a phone's width, and a wallet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def browser(app: FastAPI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def due(played: Played) -> str:
-    """A contributor who has not claimed; another than the first one, of whom other tests ask the same."""
+    """A contributor who has not claimed."""
     unpaid = [a for a in played.contributors[:3] if a != played.claimed[0] and earned(played.world, a)]
     return unpaid[-1]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from validator.actions.connect import View
 from validator.actions.home import account, epoch_name, has_keys, hpke_secret, load_epoch
@@ -13,10 +15,32 @@ from validator.audit.grant import GrantedKeys, make_grant, needed_epochs, parse_
 from validator.audit.rescore import refetch, rescore
 from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
-from validator.rounds.lifecycle import Fact
+from validator.chain.typed_data import attestation_digest
+from validator.errors import ValidatorError
+from validator.rounds.lifecycle import Fact, fold
 from validator.settings import Settings
 from validator.stages.keyring import EpochKeys
 from validator.stages.keys import granted_secrets
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unaudited:
+    """A round that could not be audited, for a reason that is not a fault in it."""
+
+    round: int
+    level: int
+    fault: str
+
+    @property
+    def match(self) -> bool:
+        """Nothing was found to match."""
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"round": self.round, "level": self.level, "match": None, "error": self.fault}
 
 
 def audit_round(
@@ -24,7 +48,7 @@ def audit_round(
     settings: Settings,
     number: int,
     level: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     grant: bytes | None = None,
 ) -> Verdict:
     """Audit round `number` at `level` 1 to 4, each including those before. From 3 on the home's keys must have been
@@ -33,19 +57,54 @@ def audit_round(
     """
     facts = scan(view.follower())
     case = open_case(view.w3, view.deployment, view.store, facts, number)
+    return _audit(view, settings, case, level, progress, grant)
+
+
+def final_rounds(view: View) -> tuple[list[Fact], list[int]]:
+    """All finalised events, and the numbers of the finalised rounds in order."""
+    facts = scan(view.follower())
+    return facts, sorted(state.round for state in fold(facts).by_number.values() if state.final is not None)
+
+
+def audit_rounds(
+    view: View,
+    settings: Settings,
+    facts: list[Fact],
+    numbers: Iterable[int],
+    level: int,
+    progress: Progress | None = None,
+) -> Iterator[Verdict | Unaudited]:
+    """Audit several rounds in ascending order, each as `audit_round` does. The chain is read once, and what a round
+    inherits is read on from the one before. A round that cannot be audited does not end the run.
+    """
+    carry = None
+    for number in numbers:
+        try:
+            case = open_case(view.w3, view.deployment, view.store, facts, number, carry)
+            carry = case.carry
+            yield _audit(view, settings, case, level, progress, None)
+        except ValidatorError as fault:
+            yield Unaudited(number, level, str(fault))
+
+
+def _audit(
+    view: View, settings: Settings, case: Case, level: int, progress: Progress | None, grant: bytes | None
+) -> Verdict:
     checks, signatures = verify(case)
     difference = None
     if level >= 2 and _passed(checks):
         checks += refetch(case)
     if level >= 3 and _passed(checks):
-        keys = _keys(view, settings, facts) if grant is None else _granted(case, settings, grant)
+        keys = _keys(view, settings, case.facts) if grant is None else _granted(case, settings, grant)
         # The same bytes from scratch are the same bytes from the published probes too: level 4 takes the place of 3.
         more, difference = rescore(case, keys, refit=level == 4, progress=progress)
         checks += more
         if isinstance(keys, GrantedKeys) and keys.on_word:
             words = f"that {keys.on_word} envelopes do not open is the granter's word: only the epoch's secret shows it"
             checks.append(Check("granter", True, words))
-    return Verdict(number, level, checks, signatures, difference)
+    place = case.deployment
+    answer = attestation_digest(place.chain_id, place.rounds, case.attestation)
+    return Verdict(case.state.round, level, checks, signatures, difference, case.attestation.attempt, answer)
 
 
 def grant_round(view: View, settings: Settings, number: int, auditor: bytes) -> bytes:

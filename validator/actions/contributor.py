@@ -35,9 +35,9 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A contribution ready to be sent, and what it costs. `envelope` sealed under key `epoch`, for `round`; `deposit` in
-    wei; `gas` as the endpoint estimates it, and the most it may cost in wei. None where it cannot be estimated yet, and
-    `why_not` says why.
+    """A contribution ready to be sent, and what it costs. `envelope`: sealed under key `epoch`, for `round`; `deposit`
+    in wei; `gas` as the endpoint estimates it, and the most that it may cost in wei: None where it would be refused
+    now, and `why_not` says why.
     """
 
     envelope: bytes

@@ -60,8 +60,17 @@ def scan_events(follower: Follower) -> list[Event]:
         checkpoint = batch.checkpoint
 
 
-def open_case(w3: Web3, deployment: Deployment, store: ContentSource, facts: list[Fact], number: int) -> Case:
-    """Gather the case of round `number`; raises AuditError when it is not finalised."""
+def open_case(
+    w3: Web3,
+    deployment: Deployment,
+    store: ContentSource,
+    facts: list[Fact],
+    number: int,
+    known: Carry | None = None,
+) -> Case:
+    """Gather the case of round `number`; raises AuditError when it is not finalised. `known`: the carry of the case of
+    an earlier round, so that only what came after it is read.
+    """
     rounds = fold(facts).by_number
     state = rounds.get(number)
     if state is None or state.final is None:
@@ -79,7 +88,7 @@ def open_case(w3: Web3, deployment: Deployment, store: ContentSource, facts: lis
         submitted=submissions(facts, state.first_id, state.end_id),
         manifest=load_manifest(store, state.manifest),
         evidence=read_evidence(store, attestation.evidence),
-        carry=load_carry(store, [r.final["evidence"] for r in earlier if r.final is not None]),
+        carry=load_carry(store, [r.final["evidence"] for r in earlier if r.final is not None], known),
     )
 
 

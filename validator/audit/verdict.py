@@ -33,13 +33,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of an audit of one round up to `level`; `signatures` counts attestations whose signature is good."""
+    """The outcome of an audit of one round up to `level`; `signatures` counts attestations whose signature is good.
+
+    `attempt` and `attestation`: which final answer was audited, the latter its EIP-712 digest.
+    """
 
     round: int
     level: int
     checks: list[Check]
     signatures: int
     difference: Difference | None = None
+    attempt: int = 0
+    attestation: bytes = bytes(32)
 
     @property
     def match(self) -> bool:
@@ -51,6 +56,8 @@ class Verdict:
         return {
             "round": self.round,
             "level": self.level,
+            "attempt": self.attempt,
+            "attestation": self.attestation.hex(),
             "match": self.match,
             "signatures": self.signatures,
             "checks": [asdict(check) for check in self.checks],

@@ -1,7 +1,8 @@
 """What is signed and hashed off chain: EIP-712 typed data, signatures, and the commit hash.
 
-Domain of all three types: name "Proof of Contribution", version "1", the chain id, and the contract that verifies
-(ScoringRounds for attestations, ValidatorSet for signer consents, ContributionRegistry for submissions).
+Domain of all types: name "Proof of Contribution", version "1", the chain id, and the contract that verifies
+(ScoringRounds for attestations, and for audit reports, which no contract reads;
+ValidatorSet for signer consents, ContributionRegistry for submissions).
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ ATTESTATION: Fields = (
     ("earnedTotal", "uint128"),
     ("count", "uint32"),
     ("evidence", "bytes32"),
+)
+AUDIT_REPORT: Fields = (
+    ("round", "uint64"),
+    ("attempt", "uint32"),
+    ("attestation", "bytes32"),
+    ("level", "uint8"),
+    ("matches", "bool"),
+    ("checks", "bytes32"),
 )
 SIGNER_CONSENT: Fields = (("operator", "address"),)
 SUBMISSION: Fields = (
@@ -103,6 +112,24 @@ def attestation_data(chain_id: int, rounds: str, attestation: Attestation) -> Ty
 def attestation_digest(chain_id: int, rounds: str, attestation: Attestation) -> bytes:
     """The digest that validators commit to and sign; equals ``ScoringRounds.attestationDigest``."""
     return attestation_data(chain_id, rounds, attestation).digest
+
+
+def audit_report_data(
+    chain_id: int,
+    rounds: str,
+    round_number: int,
+    attempt: int,
+    attestation: bytes,
+    level: int,
+    matches: bool,
+    checks: bytes,
+) -> TypedData:
+    """An auditor's ``AuditReport`` on the final answer ``attestation`` (its digest) of a round, for ScoringRounds at
+    ``rounds``: whether the audit at ``level`` matches, and the SHA-256 of the document that says what was checked.
+    """
+    values = (round_number, attempt, attestation, level, matches, checks)
+    names = (name for name, _ in AUDIT_REPORT)
+    return TypedData(chain_id, rounds, "AuditReport", AUDIT_REPORT, dict(zip(names, values, strict=True)))
 
 
 def signer_consent(chain_id: int, validators: str, operator: str) -> TypedData:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for, table
+from validator.cli.auditing import Auditing, parse_rounds
+from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
 
 HPKE_KEY_BYTES = 32
 
@@ -31,10 +34,26 @@ app = typer.Typer(
 
 @app.command("round")
 def audit(
-    number: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="A finalised round.")],
+    rounds: Annotated[
+        str | None, typer.Argument(metavar="ROUND", help="A finalised round, or several: 1-5, or 1,3,7-9.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All finalised rounds.")] = False,
     level: Annotated[
-        int, typer.Option(min=1, max=4, help="1 statements, 2 inputs, 3 scores, 4 scores from scratch.")
-    ] = 4,
+        int | None,
+        typer.Option(min=1, max=4, help="1 statements, 2 inputs, 3 scores, 4 scores from scratch; by default 4."),
+    ] = None,
+    from_chain: Annotated[
+        bool,
+        typer.Option(
+            "--from-chain", help="Use --rpc, --contract and --content alone, and no home; by default level 2."
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Sign what was found: the file to write, or for several rounds the folder.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Put the signed report into the content store too.")
+    ] = False,
     grant: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A grant of this round, made for this home's key.")
     ] = None,
@@ -44,23 +63,66 @@ def audit(
     content: Content = None,
     as_json: Json = False,
 ) -> None:
-    """Check a finalised round again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant. The
+    """Check finalised rounds again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant. The
     word `round` can be left out.
     """
-    from validator.actions.auditor import audit_round, read_grant
     from validator.actions.connect import open_view
 
-    settings = settings_for(home, rpc=rpc, contract=contract, content=content)
-    document = None if grant is None else read_grant(grant)
-    verdict = audit_round(open_view(settings), settings, number, level, grant=document)
-    if as_json:
-        emit(verdict.to_dict(), True)
-    else:
-        rows = [("ok" if check.ok else "FAIL", check.name, check.detail) for check in verdict.checks]
-        table(f"Round {number}, audit level {level}", ("", "check", "found"), rows)
-        typer.echo("match" if verdict.match else f"NO MATCH: {verdict.difference or 'see the failed checks'}")
-    if not verdict.match:
+    if (rounds is None) != every:
+        raise typer.BadParameter("name a ROUND, or several as in 1-5 or 1,3,7-9, or take --all")
+    wanted = None if rounds is None else parse_rounds(rounds)
+    several = wanted is None or len(wanted) > 1 or wanted[0][0] != wanted[0][1]
+    if several and grant is not None:
+        raise typer.BadParameter("a --grant is of one round: audit that one")
+    if from_chain and (None in (rpc, contract, content) or home or grant or report or publish):
+        raise typer.BadParameter("--from-chain needs --rpc, --contract and --content, and takes nothing from a home")
+    with TemporaryDirectory() if from_chain else nullcontext(home) as place:
+        settings = settings_for(Path(place) if place else None, rpc=rpc, contract=contract, content=content)
+        auditing = Auditing(open_view(settings), settings, level or (2 if from_chain else 4), report, publish, as_json)
+        match = auditing.several(wanted) if several else auditing.one((wanted or [(0, 0)])[0][0], grant)
+    if not match:
         raise typer.Exit(1)
+
+
+@app.command("verify-report")
+def verify_report(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A signed audit report.")],
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Check the signature alone, not against the chain.")
+    ] = False,
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    as_json: Json = False,
+) -> None:
+    """Who signed an audit report, and whether it is about the answer that its round ended with. Exits 1 if not; what
+    the report says of the round is another matter, and is printed.
+    """
+    from validator.actions.connect import open_view
+    from validator.actions.report import check_against_chain, report_bytes
+    from validator.audit.report import read_report
+
+    found = read_report(report_bytes(file))
+    if not offline:
+        check_against_chain(open_view(settings_for(home, rpc=rpc, contract=contract)), found)
+    failed = [check.name for check in found.checks.checks if not check.ok]
+    answer = {
+        "auditor": found.auditor,
+        "round": found.round,
+        "attempt": found.attempt,
+        "attestation": found.attestation,
+        "level": found.level,
+        "match": found.matches,
+        "failed": failed,
+        "checked_against_chain": not offline,
+    }
+    said = "match" if found.matches else f"NO MATCH: {', '.join(failed) or 'the bundle differs'}"
+    lines = [
+        f"signed by {found.auditor}, as it says",
+        f"round {found.round}, attempt {found.attempt}, audited at level {found.level}: {said}",
+        "not checked against the chain" if offline else "the answer that it names is the one the round ended with",
+    ]
+    emit(answer, as_json, lines)
 
 
 @app.command("grant")

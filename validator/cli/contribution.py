@@ -50,9 +50,7 @@ def remember(settings: Settings, wallet: Wallet, done: Submitted, converted: Con
     records = keyed(converted.fingerprints, hpke_secret(settings))
     place = wallet.deployment
     try:
-        note(
-            settings.path(FILE), Sent(place.chain_id, place.rounds.lower(), done.id, done.cid, records)
-        )
+        note(settings.path(FILE), Sent(place.chain_id, place.rounds.lower(), done.id, done.cid, records))
     except SentError as fault:
         log.warning(str(fault))
 

@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
 def contribute(
     source: Source,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Convert, check and price, and send nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until its round is final, and say what became of it.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until its round is final, and say what became of it.")
+    ] = False,
     label: Label = None,
     columns: Columns = None,
     classes: Classes = None,
@@ -82,7 +84,7 @@ def contribute(
     emit({**answer, **scored(standing)}, as_json, score_words(standing, repeats_of(settings, wallet, standing)))
 
 
-def claim(def claim(
+def claim(
     account: Annotated[str | None, typer.Argument(help="Account to pay; by default this home's.")] = None,
     home: Home = None,
     rpc: Rpc = None,

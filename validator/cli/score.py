@@ -104,7 +104,11 @@ def where(standing: Standing) -> str:
     if standing.round is None:
         return "waits for a round to open"
     left = f", for at most {standing.left} s more" if standing.left is not None else ""
-    phase = "is closed, and its seed is drawn next" if standing.phase is Phase.CLOSED else f"is {standing.phase.name.lower()}"
+    phase = (
+        "is closed, and its seed is drawn next"
+        if standing.phase is Phase.CLOSED
+        else f"is {standing.phase.name.lower()}"
+    )
     return f"is in round {standing.round}, which {phase}{left}"
 
 
@@ -145,8 +149,12 @@ def _all(account: str, standings: list[Standing], as_json: bool) -> None:
         emit(answer, True)
         return
     columns = ("id", "round", "status", "score", "rank", "paid")
-    table(f"Contributions of {account}", columns, map(_cells, standings), right=("id", "round", "score", "rank", "paid"))
-    typer.echo(f"{units(paid)} tokens earned by these; `validator score ID` says why, `validator claim` pays what is due")
+    table(
+        f"Contributions of {account}", columns, map(_cells, standings), right=("id", "round", "score", "rank", "paid")
+    )
+    typer.echo(
+        f"{units(paid)} tokens earned by these; `validator score ID` says why, `validator claim` pays what is due"
+    )
 
 
 def _cells(standing: Standing) -> tuple[object, ...]:
@@ -158,4 +166,11 @@ def _cells(standing: Standing) -> tuple[object, ...]:
     status = Status(line.status).name.lower().replace("_", " ") + (f" ({line.reason})" if line.reason else "")
     judged = standing.rank is not None
     value = f"{points(line.raw)} +- {points(line.stderr)}" if judged else ""
-    return (standing.id, number, status, value, f"{standing.rank} of {standing.scored}" if judged else "", units(line.paid))
+    return (
+        standing.id,
+        number,
+        status,
+        value,
+        f"{standing.rank} of {standing.scored}" if judged else "",
+        units(line.paid),
+    )

@@ -16,8 +16,8 @@ from validator.web.answers.contributions import LEAF_TYPES, contribution_answer,
 from validator.web.answers.manifests import manifest_answer
 from validator.web.answers.rounds import round_answer, round_state, rounds_answer
 from validator.web.answers.validators import validators_answer
-from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
 from validator.web.distribution import Distribution, distribution
+from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
 from validator.web.picture import Picture, picture
 from validator.web.source import Source
 
@@ -47,7 +47,9 @@ class Pages:
             reason=words.reason_words,
             pretty=lambda document: json.dumps(document, indent=2, sort_keys=True),
         )
-        self._templates.globals.update(phases=words.PHASES, course=words.COURSE, statuses=[status.name.lower() for status in Status])
+        self._templates.globals.update(
+            phases=words.PHASES, course=words.COURSE, statuses=[status.name.lower() for status in Status]
+        )
 
     def show(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
         """A page; amounts in it are in the DAO's tokens."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from validator.actions.why import deposit_words, why
 from validator.chain.errors import Reverted
 from validator.chain.types import Call, ScoreLeaf
 from validator.errors import ValidatorError
@@ -15,7 +16,6 @@ from validator.rounds.lifecycle import RoundState
 from validator.rounds.merkle import EARNING_LEAF, SCORE_LEAF, Tree, leaf_hash, verify
 from validator.rounds.types import Status
 from validator.web.answers.common import Absent, bundle_of, contribution_row, hexed, line_of, part
-from validator.actions.why import deposit_words, why
 from validator.web.models import ChainCall, ContributionDetail, ContributorDetail, OnChain, Proof
 from validator.web.source import Bundle, Known, Source
 from validator.web.words import units
@@ -139,9 +139,7 @@ def _why(source: Source, state: RoundState, bundle: Bundle, line: Line) -> list[
     return why(line, bundle.evidence, manifest, lambda amount: f"{units(amount, money.decimals)} {money.symbol}")
 
 
-def _on_chain(
-    source: Source, state: RoundState, bundle: Bundle, line: Line, index: int, *, recorded: bool
-) -> OnChain:
+def _on_chain(source: Source, state: RoundState, bundle: Bundle, line: Line, index: int, *, recorded: bool) -> OnChain:
     """What the contract says; a yes is for good, anything else is asked again."""
     leaf = ScoreLeaf(line.id, _checksummed(line.contributor), line.status, line.payable, line.raw, line.stderr)
     proof, rounds = tuple(bundle.scores.proof(index)), source.view.contracts.rounds
