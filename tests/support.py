@@ -118,7 +118,7 @@ class World:
     def round(self, number: int) -> RoundState:
         return fold(self.facts()).by_number[number]
 
-    def play(self, nodes: Iterable[Node], until: Callable[[], bool], seconds: float = 60.0) -> None:
+    def play(self, nodes: Iterable[Node], until: Callable[[], bool], seconds: float = 150.0) -> None:
         """Tick all nodes in turn until a condition holds; fails after `seconds`."""
         deadline = time.monotonic() + seconds
         nodes = list(nodes)

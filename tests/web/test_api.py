@@ -182,7 +182,7 @@ def test_openapi__document__valid_and_every_reference_resolves(client: TestClien
 def test_openapi__error_answers__described_as_what_they_are(client: TestClient) -> None:
     responses = client.get("/api/openapi.json").json()["paths"]["/api/rounds/{number}"]["get"]["responses"]
 
-    assert set(responses) == {"200", "404", "422", "503"}
+    assert set(responses) == {"200", "404", "414", "422", "503"}
     for status in ("404", "422", "503"):
         assert responses[status]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
 

@@ -179,6 +179,7 @@ def test_validators__left_slashed_and_faulty__told(played: Played) -> None:
         event("ValidatorSet", "StakeChanged", operator=operator, stake=60, weight=0, fromRound=2),
         event("ValidatorSet", "ExitRequested", operator=other, withdrawableAt=1_900_000_000),
         event("ValidatorSet", "StakeWithdrawn", operator=other, amount=50),
+        event("ValidatorSet", "PeerAnnounced", operator=operator, url='javascript:alert(1)"><script>alert(1)</script>'),
     ]
     client = TestClient(make_app(Source(scripted(played.view, [batch(*events)]))))
     first, second = client.get("/api/validators").json()["validators"]
@@ -186,7 +187,10 @@ def test_validators__left_slashed_and_faulty__told(played: Played) -> None:
     assert (first["state"], first["stake"], first["weight"], first["slashed"]) == ("leaving", "60", "0", "40")
     assert (first["equivocations"], first["unrevealed"], first["exit_at"]) == (1, 1, 1_900_000_000)
     assert (second["state"], second["stake"]) == ("left", "0")
-    assert "signed two answers" in client.get("/validators").text
+    html = client.get("/validators").text
+    assert "signed two answers" in html
+    assert "javascript:alert(1)&#34;&gt;&lt;script&gt;" in html
+    assert "<script" not in html and 'href="javascript' not in html  # told, and never a link
 
 
 def test_round__of_many_contributions__a_hundred_a_page_and_hostile_reasons_escaped(

@@ -24,6 +24,7 @@ from validator.web.source import Source
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is nothing under this name."},
+    414: {"model": Problem, "description": "The path or the query is too long."},
     422: {"model": Problem, "description": "A parameter makes no sense."},
     503: {"model": Problem, "description": "The chain cannot be read now."},
 }

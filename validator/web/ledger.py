@@ -13,13 +13,19 @@ from validator.rounds.lifecycle import Fact, Rounds, RoundState, fold
 from validator.rounds.types import Submission
 
 
+MOST_PEER = 256
+"""Characters of an announced address that are kept: the contract takes no more bytes."""
+
+
 class LedgerError(ValidatorError):
     """The chain's events do not fit together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What became of one operator of the validator set. Stake and weight in stake-token units, now."""
+    """What became of one operator of the validator set. Stake and weight in stake-token units, now. `peer`: where it
+    says that it serves what it has pinned, in its own words.
+    """
 
     operator: str
     signer: str
@@ -30,6 +36,7 @@ class Member:
     slashed: int = 0
     equivocations: int = 0
     unrevealed: int = 0
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,8 @@ def _after(member: Member, fact: Fact) -> Member:
             return replace(member, exit_at=int(args["withdrawableAt"]))
         case "StakeWithdrawn":
             return replace(member, stake=0, weight=0, withdrawn=True)
+        case "PeerAnnounced":
+            return replace(member, peer=str(args["url"])[:MOST_PEER])
         case "ValidatorSlashed":
             return replace(member, slashed=member.slashed + int(args["amount"]))
         case "EquivocationProven":

@@ -243,7 +243,7 @@ class ContributorDetail(Answer):
 
 class ValidatorRow(Answer):
     """One operator. Participation counts closed rounds in whose snapshot it has weight; `equal`: rounds in which its
-    answer was the final one. `state`: active, leaving, or left.
+    answer was the final one. `state`: active, leaving, or left. `peer`: where it says that it serves content, unchecked.
     """
 
     operator: Hex
@@ -260,6 +260,7 @@ class ValidatorRow(Answer):
     equivocations: int
     unrevealed: int
     slashed: Amount
+    peer: str | None
 
 
 class Validators(Answer):

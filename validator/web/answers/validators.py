@@ -38,6 +38,7 @@ def _row(ledger: Ledger, member: Member) -> ValidatorRow:
         equivocations=member.equivocations,
         unrevealed=member.unrevealed,
         slashed=member.slashed,
+        peer=member.peer or None,
     )
 
 
