@@ -324,6 +324,7 @@ def test_make_grant__without_the_epochs__says_so(case: Case) -> None:
         make_grant(case, EpochKeys(), READER.public)
 
 
+@pytest.mark.slow
 def test_audit__second_round_by_commands_with_a_grant__matches_also_on_top_of_earlier_records(
     world: World, tmp_path: Path
 ) -> None:
@@ -331,7 +332,7 @@ def test_audit__second_round_by_commands_with_a_grant__matches_also_on_top_of_ea
     world.contribute(CLEAN, NOISE)
     wallet = world.contributor()
     submit(wallet, with_a_dead_wrap(world, wallet), 1)
-    world.play(world.nodes, lambda: world.is_final(2))
+    world.play(world.nodes, lambda: world.is_final(2), seconds=300)
     world.chain.mine(3)
     key = "0x" + world.keys["reader"].hpke_key.hex()
 
