@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.support import CLEAN, NOISE, World
-from validator.actions.connect import Wallet
-from validator.actions.contributor import submit
 from validator.actions.home import hpke_secret
 from validator.actions.steward import grant
 from validator.audit.case import AuditError, Case, open_case
@@ -23,7 +16,7 @@ from validator.audit.grant import AuditGrant, EnvelopeKey, GrantedKeys, make_gra
 from validator.audit.rescore import read_envelope, refetch, rescore
 from validator.audit.verify import verify
 from validator.content import Cid
-from validator.envelope import Context, generate_keypair, seal
+from validator.envelope import generate_keypair
 from validator.envelope.format import read_head
 from validator.envelope.keys import wrap
 from validator.rounds.evidence import Evidence, Line, sealed
@@ -202,15 +195,6 @@ def granter(world: World) -> EpochKeys:
     return EpochKeys(granted_secrets(world.facts(), world.wallet.deployment, address, secret, {}))
 
 
-def with_a_dead_wrap(world: World, wallet: Wallet) -> bytes:
-    """An envelope that names the DAO's key, and whose wrap does not open: only holders of its secret can tell."""
-    place = wallet.deployment.chain_id, wallet.deployment.rounds.lower()
-    sealed = seal(b"x", [world.wallet.contracts.dao.key_of(1)], Context(*place, 1, wallet.signer.address.lower()))
-    head = read_head(sealed)
-    dead = replace(head.header, recipients=(replace(head.header.recipients[0], wrap=bytes(80)),))
-    return dead.encode() + sealed[head.size :]
-
-
 READER = generate_keypair()
 
 
@@ -322,32 +306,3 @@ def test_parse_grant__anything_but_what_was_written__is_refused_in_one_line(
 def test_make_grant__without_the_epochs__says_so(case: Case) -> None:
     with pytest.raises(AuditError, match="key epoch 1 is not in this home"):
         make_grant(case, EpochKeys(), READER.public)
-
-
-@pytest.mark.slow
-def test_audit__second_round_by_commands_with_a_grant__matches_also_on_top_of_earlier_records(
-    world: World, tmp_path: Path
-) -> None:
-    world.add_home("reader")
-    world.contribute(CLEAN, NOISE)
-    wallet = world.contributor()
-    submit(wallet, with_a_dead_wrap(world, wallet), 1)
-    world.play(world.nodes, lambda: world.is_final(2), seconds=300)
-    world.chain.mine(3)
-    key = "0x" + world.keys["reader"].hpke_key.hex()
-
-    run = partial(subprocess.run, capture_output=True, text=True, check=False)
-    command = [sys.executable, "-m", "validator", "audit"]
-    steward = ["--home", str(world.folder / "validator-2")]
-    made = run([*command, "grant", "2", "--hpke-key", key, "--out", str(tmp_path / "grant.json"), *steward])
-    assert (made.returncode, made.stderr) == (0, "")
-    reader = ["--home", str(world.folder / "reader"), "--json", "--grant", str(tmp_path / "grant.json")]
-    audited = run([*command, "2", "--level", "3", *reader])
-    verdict = json.loads(audited.stdout)
-
-    assert (audited.returncode, verdict["match"]) == (0, True), audited
-    assert [check["detail"][:27] for check in verdict["checks"] if check["name"] == "granter"] == [
-        "that 1 envelopes do not ope"
-    ]
-    alone = run([*command, "2", "--level", "3", "--home", str(world.folder / "reader")])
-    assert (alone.returncode, "steward" in alone.stderr) == (1, True)
