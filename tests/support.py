@@ -48,7 +48,6 @@ class World:
         self._rng = np.random.default_rng(0)
         self.names = [f"validator-{number}" for number in range(1, validators + 1)]
         self.keys: dict[str, Identifiers] = {}
-        self.nodes: list[Node] = []
         for name in ("steward", *self.names):
             self.add_home(name)
         self._found(parts, replace(PARAMETERS, max_contributions=capacity, **parameters))

@@ -18,7 +18,6 @@ from eth_utils.address import to_checksum_address
 
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
-from validator.actions.connect import Wallet
 from validator.actions.contributor import submit
 from validator.actions.home import account, hpke_secret
 from validator.actions.report import check_against_chain, sign_report
@@ -31,7 +30,7 @@ from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
 from validator.chain.types import ScoreLeaf
 from validator.content import Cid
-from validator.envelope import Context, generate_keypair, seal
+from validator.envelope import generate_keypair
 from validator.envelope.format import read_head
 from validator.envelope.keys import wrap
 from validator.rounds.evidence import Evidence, Line, outcome, score_leaf, sealed
@@ -284,15 +283,6 @@ def granter(world: World) -> EpochKeys:
     """A validator's keys."""
     secret, address = hpke_secret(world.home("validator-1")), world.keys["validator-1"].address
     return EpochKeys(granted_secrets(world.facts(), world.wallet.deployment, address, secret, {}))
-
-
-def with_a_dead_wrap(world: World, wallet: Wallet) -> bytes:
-    """An envelope that names the DAO's key, and whose wrap does not open: only holders of its secret can tell."""
-    place = wallet.deployment.chain_id, wallet.deployment.rounds.lower()
-    sealed = seal(b"x", [world.wallet.contracts.dao.key_of(1)], Context(*place, 1, wallet.signer.address.lower()))
-    head = read_head(sealed)
-    dead = replace(head.header, recipients=(replace(head.header.recipients[0], wrap=bytes(80)),))
-    return dead.encode() + sealed[head.size :]
 
 
 READER = generate_keypair()

@@ -100,7 +100,7 @@ def _audit(
         more, difference = rescore(case, keys, refit=level == 4, progress=progress)
         checks += more
         if isinstance(keys, GrantedKeys) and keys.on_word:
-            words = f"that {keys.on_word} envelopes do not open is the granter's word: only the epoch's secret shows it"
+            words = f"envelopes that do not open by the granter's word alone: {keys.on_word}"
             checks.append(Check("granter", True, words))
     place = case.deployment
     answer = attestation_digest(place.chain_id, place.rounds, case.attestation)

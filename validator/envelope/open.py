@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 from validator.envelope.errors import Oversized, Undecryptable, WrongContext
 from validator.envelope.format import FIXED, Context, Head, header_length, read_head
 from validator.envelope.keys import KEY_BYTES, DerivedKeys, derive, key_id, public_key, unwrap
 from validator.envelope.stream import SEALED_CHUNK, open_chunks, plaintext_size
+
+
+class Readable(Protocol):
+    """A file, raw or buffered, or a BytesIO."""
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int | None:
+        """Fill the start of `buffer`; how much, 0 at the end."""
 
 
 def open_envelope(
@@ -31,7 +38,7 @@ def open_envelope(
     return open_chunks(_cut(body), size, _derive(head, _dek(head, secret_key)), head.digest)
 
 
-def open_stream(source: BinaryIO, size: int, secret_key: bytes, expected: Context, limit: int) -> bytes:
+def open_stream(source: Readable, size: int, secret_key: bytes, expected: Context, limit: int) -> bytes:
     """The same for an envelope of exactly `size` bytes read from `source`, which is never in memory as a whole. Raises
     as above, and what reading raises.
     """
@@ -111,29 +118,28 @@ def _cut(body: memoryview) -> Iterator[memoryview]:
         yield body[at : at + SEALED_CHUNK]
 
 
-def _read(source: BinaryIO, size: int) -> Iterator[memoryview]:
+def _read(source: Readable, size: int) -> Iterator[memoryview]:
     """Chunk after chunk, all through one buffer; nothing may follow."""
     buffer = memoryview(bytearray(SEALED_CHUNK))
     for at in range(0, size, SEALED_CHUNK):
         piece = buffer[: min(SEALED_CHUNK, size - at)]
         _fill(source, piece)
-        if at + len(piece) == size and source.read(1):
+        if at + len(piece) == size and source.readinto(bytearray(1)):
             raise Undecryptable(f"the file holds more than the {size} bytes that it should", "length")
         yield piece
 
 
-def _exactly(source: BinaryIO, size: int) -> bytes:
+def _exactly(source: Readable, size: int) -> bytes:
     piece = bytearray(size)
     _fill(source, memoryview(piece))
     return bytes(piece)
 
 
-def _fill(source: BinaryIO, room: memoryview) -> None:
+def _fill(source: Readable, room: memoryview) -> None:
     """A raw file or a pipe may give fewer bytes a read than it is asked for."""
     at = 0
     while at < len(room):
-        piece = source.read(len(room) - at)
-        if not piece:
+        more = source.readinto(room[at:])
+        if not more:
             raise Undecryptable("the envelope is cut: the file ends before its declared size", "length")
-        room[at : at + len(piece)] = piece
-        at += len(piece)
+        at += more

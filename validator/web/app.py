@@ -25,6 +25,7 @@ STATIC = {
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "wallet.js": "text/javascript; charset=utf-8",
+    "seal.js": "text/javascript; charset=utf-8",
 }
 RETRY_SECONDS = "2"
 

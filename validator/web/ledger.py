@@ -12,7 +12,6 @@ from validator.errors import ValidatorError
 from validator.rounds.lifecycle import Fact, Rounds, RoundState, fold
 from validator.rounds.types import Submission
 
-
 MOST_PEER = 256
 """Characters of an announced address that are kept: the contract takes no more bytes."""
 
