@@ -18,7 +18,6 @@ from eth_utils.address import to_checksum_address
 
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
-from validator.actions.contributor import submit
 from validator.actions.home import account, hpke_secret
 from validator.actions.report import check_against_chain, sign_report
 from validator.actions.steward import grant
@@ -396,34 +395,6 @@ def test_parse_grant__anything_but_what_was_written__is_refused_in_one_line(
 def test_make_grant__without_the_epochs__says_so(case: Case) -> None:
     with pytest.raises(AuditError, match="key epoch 1 is not in this home"):
         make_grant(case, EpochKeys(), READER.public)
-
-
-def test_audit__second_round_by_commands_with_a_grant__matches_also_on_top_of_earlier_records(
-    world: World, tmp_path: Path
-) -> None:
-    world.add_home("reader")
-    world.contribute(CLEAN, NOISE)
-    wallet = world.contributor()
-    submit(wallet, with_a_dead_wrap(world, wallet), 1)
-    world.play(world.nodes, lambda: world.is_final(2))
-    world.chain.mine(3)
-    key = "0x" + world.keys["reader"].hpke_key.hex()
-
-    run = partial(subprocess.run, capture_output=True, text=True, check=False)
-    command = [sys.executable, "-m", "validator", "audit"]
-    steward = ["--home", str(world.folder / "validator-2")]
-    made = run([*command, "grant", "2", "--hpke-key", key, "--out", str(tmp_path / "grant.json"), *steward])
-    assert (made.returncode, made.stderr) == (0, "")
-    reader = ["--home", str(world.folder / "reader"), "--json", "--grant", str(tmp_path / "grant.json")]
-    audited = run([*command, "2", "--level", "3", *reader])
-    verdict = json.loads(audited.stdout)
-
-    assert (audited.returncode, verdict["match"]) == (0, True), audited
-    assert [check["detail"][:27] for check in verdict["checks"] if check["name"] == "granter"] == [
-        "that 1 envelopes do not ope"
-    ]
-    alone = run([*command, "2", "--level", "3", "--home", str(world.folder / "reader")])
-    assert (alone.returncode, "steward" in alone.stderr) == (1, True)
 
 
 # Twenty things that a liar could change, each noticed at the level where it can be, and in words that name it.

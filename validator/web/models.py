@@ -243,7 +243,7 @@ class ContributorDetail(Answer):
 
 class ValidatorRow(Answer):
     """One operator. Participation counts closed rounds in whose snapshot it has weight; `equal`: rounds in which its
-    answer was the final one. `state`: active, leaving, or left. `peer`: where it says that it serves content, unchecked.
+    answer was the final one. `state`: active, leaving, or left. `peer`: where it says it serves content, unchecked.
     """
 
     operator: Hex
