@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from selenium.webdriver.common.keys import Keys
 
+from tests.web.big import ByCid, big_round
 from tests.web.chromium import DESK, PHONE, Browser, InjectedWallet, served
 from tests.web.conftest import Played, earned
 from validator.chain.signer import LocalSigner
+from validator.web.app import make_app
+from validator.web.source import Source
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -72,6 +76,26 @@ def test_page__in_chromium__no_complaint_no_fault_and_a_phone_holds_it(browser: 
     assert faults == []
     assert browser.sideways() <= 0
     assert browser.complaints() == []
+
+
+def test_round__hostile_reasons_and_addresses__are_text_and_the_distribution_is_drawn(
+    browser: Browser, played: Played, tmp_path: Path
+) -> None:
+    browser.width(DESK)
+    browser.scheme("light")
+    with served(make_app(Source(big_round(played, ByCid(tmp_path), 40)))) as url:
+        browser.driver.get(f"{url}/rounds/1")
+        browser.picture("round-hostile")
+
+        assert browser.run("return document.scripts.length") == 0
+        assert "<script>alert(1)</script>" in browser.text("main")
+        assert "How many of 40 scored contributions" in browser.run(
+            "return document.querySelector('figure').textContent"
+        )
+        assert browser.faults() == []
+        browser.width(PHONE)
+        assert browser.sideways() <= 0
+        assert browser.complaints() == []
 
 
 def test_keyboard__first_tab__skips_to_the_content(browser: Browser) -> None:

@@ -4,41 +4,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.web.big import ByCid, big_round, submission
 from tests.web.conftest import Played
-from tests.web.support import DEAD, Line, Scripted, batch, event, over, scripted
-from tests.web.test_picture import line
-from validator.actions.contributor import latest_evidence
-from validator.chain.types import Attestation
-from validator.content import Cid, LocalStore, NotFound
-from validator.rounds.evidence import outcome, sealed
+from tests.web.support import DEAD, Line, batch, event, over, scripted
+from validator.content import LocalStore
 from validator.web.app import make_app
 from validator.web.ledger import LedgerError
 from validator.web.source import CATCH_UP_SECONDS, FRESH_SECONDS, NotReadYet, Source
 
 MANY = 10_000
 PAGES = ("/", "/rounds/1", "/contributions/1", "/contributors/0x" + "ab" * 20, "/validators", "/manifest")
-
-
-class ByCid(LocalStore):
-    """A store that finds a block under the CID it was put under, and not under another of the same digest."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._put: set[Cid] = set()
-
-    def put(self, data: bytes) -> Cid:
-        cid = super().put(data)
-        self._put.add(cid)
-        return cid
-
-    def read(self, cid: Cid, size_limit: int) -> bytes:
-        if cid not in self._put:
-            raise NotFound(f"{cid} is not here")
-        return super().read(cid, size_limit)
 
 
 class Clock:
@@ -234,66 +212,6 @@ def test_round__ten_thousand_contributions__every_answer_in_under_300_ms_once_wa
     print("median ms:", {path: round(1000 * seconds, 1) for path, seconds in worst.items()})
 
     assert max(worst.values()) < 0.3
-
-
-def submission(number: int, **changes: object) -> object:
-    return event(
-        "ContributionRegistry",
-        "ContributionSubmitted",
-        **{
-            "id": number,
-            "contributor": f"0x{number:040x}",
-            "round": 1,
-            "digest": number.to_bytes(32, "big"),
-            "codec": 0,
-            "size": 1000,
-            "keyEpoch": 1,
-            **changes,
-        },
-    )
-
-
-def big_round(played: Played, store: LocalStore, many: int = MANY) -> Scripted:
-    """A final round of `many` contributions, with hostile reasons; its trees are in order, its signatures missing."""
-    manifest = played.world.round(1).manifest
-    store.put(played.view.store.read(Cid.from_chain(manifest, 0), 65_536))
-    lines = [
-        msgspec.structs.replace(
-            line(number, raw=-number, stderr=number),
-            contributor=f"0x{number:040x}",
-            digest=number.to_bytes(32, "big").hex(),
-            size=1000,
-            reason="<script>alert(1)</script>",
-        )
-        for number in range(1, many + 1)
-    ]
-    small = latest_evidence(played.world.facts(), played.view.store)
-    assert small is not None
-    evidence = sealed(
-        msgspec.structs.replace(small, contributions=lines, accepted_count=0, memory_count=0, earnings=[])
-    )
-    digest = store.put(evidence.to_bytes()).digest
-    found = outcome(evidence)
-    final = Attestation(
-        1,
-        1,
-        manifest,
-        b"\1" * 32,
-        found.inputs_root,
-        found.scores_root,
-        found.earnings_root,
-        found.round_total,
-        found.earned_total,
-        found.count,
-        digest,
-    )
-    events = [
-        event("ScoringRounds", "RoundOpened", round=1, manifest=manifest),
-        *(submission(number) for number in range(1, many + 1)),
-        event("ScoringRounds", "RoundClosed", round=1, firstId=1, endId=many + 1, pool=5, totalWeight=3, seedBlock=1),
-        event("ScoringRounds", "RoundFinalised", round=1, attempt=1, digest=b"\2" * 32, attestation=final),
-    ]
-    return scripted(played.view, [batch(*events)], store=store)
 
 
 def test_bundle__lists_other_contributions_than_the_round__refused(played: Played) -> None:
