@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from validator.content.block import Block, GetBlock
 from validator.content.cid import Cid
-from validator.content.errors import Deadline
+from validator.content.errors import Deadline, FetchError
 from validator.content.unixfs import walk
 
 FILE_SECONDS = 30.0
 BYTES_PER_SECOND = 1_000_000
 """A file may take FILE_SECONDS plus its size limit over this rate."""
+
+
+class DagSource(Protocol):
+    """A source that may hand over a whole DAG in one answer."""
+
+    @property
+    def archives(self) -> bool:
+        """Whether it can, as far as is known."""
+
+    def get_block(self, cid: Cid) -> Block:
+        """One verified block."""
+
+    def dag(self, cid: Cid, size_limit: int) -> AbstractContextManager[GetBlock]:
+        """Blocks for one walk of a file, by one request if the source can. Raises FetchError if that fails."""
 
 
 class ContentSource(Protocol):
@@ -24,7 +39,7 @@ class ContentSource(Protocol):
         """How messages call this source; no secrets."""
 
     def get_block(self, cid: Cid) -> Block:
-        """One verified block. Raises NotFound, FetchError, BadBlock or TooLarge."""
+        """One verified block. Raises NotFound, FetchError or BadBlock."""
 
     def read(self, cid: Cid, size_limit: int) -> bytes:
         """A whole file of at most `size_limit` bytes, verified. Raises ContentError."""
@@ -61,3 +76,14 @@ def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[]
             yield piece
 
     return b"".join(pieces())
+
+
+def read_dag(source: DagSource, cid: Cid, size_limit: int) -> bytes:
+    """A file from one source: in one answer, or block by block where that fails. Raises ContentError."""
+    try:
+        with source.dag(cid, size_limit) as get_block:
+            return read_file(cid, get_block, size_limit)
+    except Deadline:
+        raise
+    except FetchError:
+        return read_file(cid, source.get_block, size_limit)
