@@ -53,11 +53,10 @@ class LocalStore:
     def get_block(self, cid: Cid) -> Block:
         """One block, hashed again after reading. Raises NotFound, or BadBlock when the disk has changed it."""
         try:
-            with self._path(cid).open("rb") as file:
-                data = file.read(MAX_BLOCK + 1)
+            data = _read_block(self._path(cid))
         except FileNotFoundError:
             raise NotFound(f"{self.name} does not have {cid}") from None
-        return verified(cid, data[:MAX_BLOCK], self.name)
+        return verified(cid, data, self.name)
 
     def read(self, cid: Cid, size_limit: int) -> bytes:
         """A whole file. Raises ContentError."""
@@ -215,6 +214,18 @@ class _Ledger:
         self._file.truncate(0)
         self._file.write(b"%d" % used)
         self._file.flush()
+
+
+def _read_block(path: Path) -> bytes:
+    """A file's bytes, at most MAX_BLOCK of them, in one piece that is as large as needed and no larger: a buffer of the
+    largest size for each block would cost more than its hash.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = min(os.fstat(descriptor).st_size, MAX_BLOCK)
+        return os.read(descriptor, size) if size else b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_cid(name: str) -> bool:
