@@ -82,10 +82,7 @@ def withdraw(home: Home = None, rpc: Rpc = None, contract: Contract = None, as_j
 
 
 def announce(
-    url: Annotated[
-        str | None, typer.Argument(help="https URL of this validator's peer gateway, as others reach it.")
-    ] = None,
-    withdraw_it: Annotated[bool, typer.Option("--withdraw", help="Take the last one back.")] = False,
+    url: Annotated[str, typer.Argument(help="https URL of its peer gateway, as others reach it; '' takes it back.")],
     home: Home = None,
     rpc: Rpc = None,
     contract: Contract = None,
@@ -95,13 +92,11 @@ def announce(
     from validator.actions.connect import open_wallet
     from validator.actions.content import announce as announce_url
 
-    if (url is None) != withdraw_it or url == "":
-        raise typer.BadParameter("give a URL, or --withdraw")
     settings = settings_for(home, rpc=rpc, contract=contract)
     wallet = open_wallet(settings)
-    announce_url(wallet, url or "", private=settings.private_peers)
+    announce_url(wallet, url, private=settings.private_peers)
     operator = wallet.signer.address
-    emit({"operator": operator, "url": url or ""}, as_json, [f"{operator} serves at {url}" if url else "taken back"])
+    emit({"operator": operator, "url": url}, as_json, [f"{operator} serves at {url}" if url else "taken back"])
 
 
 def run(
