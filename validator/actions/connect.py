@@ -133,8 +133,16 @@ def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
     return Wallet(view.w3, view.deployment, view.contracts, view.registry, view.store, view.finality, signer, sender)
 
 
-def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
-    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing."""
+def open_node(
+    settings: Settings,
+    *,
+    dry_run: bool,
+    progress: Callable[[int, int], None] | None = None,
+    quiet: bool = False,
+) -> Node:
+    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing, and
+    says so unless `quiet`.
+    """
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
     journal = open_journal(settings)
@@ -152,7 +160,7 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
                 sender=open_sender(settings, w3, signer, journal),
                 protection=SigningProtection(settings.path(PROTECTION)),
             )
-    if identity is None:
+    if identity is None and not quiet:
         why = "asked for" if dry_run else "this home has no keys, so nothing can be opened or scored either"
         log.warning("dry run: this node signs and sends nothing", reason=why)
     return Node(

@@ -75,7 +75,7 @@ class Collected:
 
 def status(settings: Settings) -> ContentStatus:
     """Ask every source, and count what is held. Rounds and peers are the journal's. Changes nothing."""
-    node = open_node(settings, dry_run=True)
+    node = open_node(settings, dry_run=True, quiet=True)
     store = _layered(node)
     own = node.reader.operator.lower() if node.reader is not None else ""
     urls = peers.announced({name: node.chronicle.facts(name) for name in peers.FACTS})
@@ -95,7 +95,7 @@ def collect(settings: Settings, *, dry_run: bool, grace: float = 3600.0) -> Coll
     """Unpin what settled rounds no longer need and sweep what nothing pins, except for what is younger than `grace`
     seconds. Safe beside a running node, and after a kill at any instant.
     """
-    node = open_node(settings, dry_run=True)
+    node = open_node(settings, dry_run=True, quiet=True)
     if node.journal.mark() is None:
         raise ContentCommandError("this home has not followed the chain yet: start `validator run` first")
     store = _layered(node)

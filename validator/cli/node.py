@@ -82,7 +82,9 @@ def withdraw(home: Home = None, rpc: Rpc = None, contract: Contract = None, as_j
 
 
 def announce(
-    url: Annotated[str, typer.Argument(help="https URL of its peer gateway, as others reach it; '' takes it back.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="https URL of its peer gateway, as others reach it; '' takes it back.")
+    ],
     home: Home = None,
     rpc: Rpc = None,
     contract: Contract = None,
