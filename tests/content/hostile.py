@@ -614,9 +614,8 @@ def measured(number: int) -> tuple[float, int, str]:
     import re
 
     global QUICK
-    QUICK = Patience(
-        connect=5.0, read=3.0, block=3.0, tries=1
-    )  # time is told, not tested, so a busy machine may take it
+    # Time is told here, not tested: a busy machine may take it.
+    QUICK = Patience(connect=5.0, read=3.0, block=3.0, tries=1)
     found = CASES[number]
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder), forked=True)
