@@ -145,6 +145,8 @@ class LayeredStore:
                 self._standing(source).served()
                 self._keep(source, block)
                 return block, source
+        if len(failures) == 1:
+            raise failures[0]
         if all(isinstance(failure, NotFound) for failure in failures):
             raise NotFound(f"none of {self._names()} has {cid}")
         raise next(failure for failure in reversed(failures) if not isinstance(failure, NotFound))

@@ -112,7 +112,10 @@ class LocalStore:
         return sorted(Cid.parse(entry.name) for entry in self._pins.iterdir() if _is_cid(entry.name))
 
     def has(self, cid: Cid) -> bool:
-        """Whether every block of the DAG is here. Leaves are looked up by name, and verified when they are read."""
+        """Whether every block of the DAG is here. Leaves are looked up by name, and verified when they are read.
+
+        Raises BadDag or TooLarge for blocks that form no file.
+        """
         try:
             return all(self._path(part).exists() for part in references(cid, self.get_block))
         except (NotFound, BadBlock):

@@ -59,7 +59,7 @@ class Store(ContentSource, Protocol):
         """No longer keep it. Not an error when it was not pinned."""
 
     def has(self, cid: Cid) -> bool:
-        """Whether the whole DAG is held here, without asking anybody else."""
+        """Whether the whole DAG is held here, without asking anybody else. Raises BadDag for what is no file."""
 
 
 def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[], float] = time.monotonic) -> bytes:
