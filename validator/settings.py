@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     rpc: str = "http://127.0.0.1:8545"
     contract: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
     content: str = "local:store"
+    content_quota_gib: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    keep_seconds: Annotated[int, Field(ge=0, le=10**9)] = 0
+    kubo_auth_file: Path | None = None
+    peers: bool = True
+    private_peers: bool = False
+    peer_host: str = "127.0.0.1"
+    peer_port: Annotated[int, Field(ge=0, le=65535)] = 0
     password_file: Path | None = None
     finality: Annotated[str, Field(pattern=r"^(finalized|[0-9]{1,4})$")] = "finalized"
     poll_seconds: Annotated[float, Field(gt=0.05, le=600)] = 4.0

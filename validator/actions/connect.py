@@ -20,11 +20,11 @@ from validator.chain.rpc import connect
 from validator.chain.sender import Sender
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
-from validator.content import Store, open_store
+from validator.content import LayeredStore, Store, open_store, read_credentials
 from validator.errors import ValidatorError
 from validator.journal import Journal, SigningProtection
 from validator.settings import Settings
-from validator.stages.node import Contracts, Identity, Node, Reader
+from validator.stages.node import Contracts, Identity, Node, PeerRules, Reader
 from validator.stages.transaction_log import JournalledTransactions
 
 log = structlog.get_logger("connect")
@@ -92,6 +92,12 @@ def open_chain(settings: Settings) -> Web3:
     return connect(urls, settings.rpc_timeout)
 
 
+def open_content(settings: Settings) -> LayeredStore:
+    """The configured content store."""
+    auth = read_credentials(settings.kubo_auth_file.expanduser()) if settings.kubo_auth_file else None
+    return open_store(settings.content_spec(), auth=auth, quota=settings.content_quota_gib << 30)
+
+
 def open_journal(settings: Settings) -> Journal:
     """This home's journal, made if there is none."""
     path = settings.path("journal.sqlite")
@@ -105,7 +111,7 @@ def open_view(settings: Settings) -> View:
     """The configured DAO, to look at."""
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    return view_of(w3, deployment, open_store(settings.content_spec()), finality_of(settings))
+    return view_of(w3, deployment, open_content(settings), finality_of(settings))
 
 
 def open_wallet(settings: Settings) -> Wallet:
@@ -127,12 +133,20 @@ def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
     return Wallet(view.w3, view.deployment, view.contracts, view.registry, view.store, view.finality, signer, sender)
 
 
-def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
-    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing."""
+def open_node(
+    settings: Settings,
+    *,
+    dry_run: bool,
+    progress: Callable[[int, int], None] | None = None,
+    quiet: bool = False,
+) -> Node:
+    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing, and
+    says so unless `quiet`.
+    """
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
     journal = open_journal(settings)
-    store = open_store(settings.content_spec())
+    store = open_content(settings)
     journal.bind(deployment.chain_id, deployment.rounds)
     reader, identity = None, None
     if has_keys(settings):
@@ -146,7 +160,7 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
                 sender=open_sender(settings, w3, signer, journal),
                 protection=SigningProtection(settings.path(PROTECTION)),
             )
-    if identity is None:
+    if identity is None and not quiet:
         why = "asked for" if dry_run else "this home has no keys, so nothing can be opened or scored either"
         log.warning("dry run: this node signs and sends nothing", reason=why)
     return Node(
@@ -158,6 +172,8 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
         store=store,
         reader=reader,
         identity=identity,
+        peers=PeerRules(settings.peers, settings.private_peers),
+        keep_seconds=settings.keep_seconds,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,
     )

@@ -10,6 +10,7 @@ import typer
 from validator.cli import (
     audit,
     check,
+    content,
     contributor,
     convert,
     dao,
@@ -42,6 +43,7 @@ app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
+app.add_typer(content.app, name="content")
 for room in (devchain, node, convert, contributor, faults, web, demo):
     room.register(app)
 

@@ -11,7 +11,7 @@ from validator.chain.errors import RpcFault
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.lifecycle import Phase, RoundState
-from validator.stages import advance, attest, claim, commit, discover, fetch, history, report, score
+from validator.stages import advance, attest, claim, commit, discover, fetch, history, peers, release, report, score
 from validator.stages.documents import load_manifest
 from validator.stages.node import Node
 
@@ -28,6 +28,7 @@ def tick(node: Node) -> None:
     discover.run(node)
     discover.learn_keys(node)
     history.check(node)
+    peers.run(node)
     if node.identity is not None:
         _guarded("transactions", node.identity.sender.resume)
     now = node.finalised_time()
@@ -39,6 +40,7 @@ def tick(node: Node) -> None:
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
             _guarded(f"round {state.round}", partial(_prefetch, node, state))
+    _guarded("release", partial(release.run, node))
 
 
 def _prefetch(node: Node, state: RoundState) -> None:
