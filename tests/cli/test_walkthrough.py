@@ -224,7 +224,9 @@ def scored(joined: Site, parts: Any) -> Site:
     header = ",".join([*(f"pixel{number}" for number in range(64)), "digit"])
     rows = np.column_stack([noise.inputs.astype(float), noise.targets])
     np.savetxt(site.folder / "noise.csv", rows, "%.17g", ",", header=header, comments="")
-    assert "validator score 2" in site.run("noisy", f"contribute {site.folder}/noise.csv --label digit").answered()
+    told = site.run("noisy", f"contribute {site.folder}/noise.csv --label digit --wait").answered()
+    assert "contribution 2, round 1: " in told
+    assert "to be sent: " in told
 
     def final() -> bool:
         assert site.started["validator"].poll() is None, site.log("validator")
@@ -244,6 +246,17 @@ def test_score__of_a_useful_contribution__says_what_it_is_paid(scored: Site):
     told = scored.shell("honest", "score 1").answered()
     assert "contribution 1, round 1: improves the model; paid" in told
     assert "40 records scored" in told
+    assert "rank 1 of 2 scored in its round" in told
+    assert "  40 records are scored together: with them the model's expected error" in told
+
+
+def test_score__mine__lists_what_this_account_sent_and_the_home_remembers_it(scored: Site):
+    answer = scored.run("honest", "score --mine --json").json()
+    assert [(one["id"], one["status"]) for one in answer["contributions"]] == [(1, "paid")]
+    assert answer["paid"] == answer["contributions"][0]["paid"]
+    assert "below noise" in scored.run("auditor", f"score --account {scored.addresses['noisy']}").answered()
+    noted = [json.loads(line) for line in (scored.folder / "honest" / "contributions.jsonl").read_text().splitlines()]
+    assert [(one["id"], len(one["records"])) for one in noted] == [(1, 40)]
 
 
 def test_score__of_noise__says_why_it_is_not_paid(scored: Site):

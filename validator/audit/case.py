@@ -74,8 +74,8 @@ def open_case(
     rounds = fold(facts).by_number
     state = rounds.get(number)
     if state is None or state.final is None:
-        known = ", ".join(str(r.round) for r in rounds.values() if r.final is not None) or "none yet"
-        raise AuditError(f"round {number} is not finalised; finalised rounds: {known}")
+        final = ", ".join(str(r.round) for r in rounds.values() if r.final is not None) or "none yet"
+        raise AuditError(f"round {number} is not finalised; finalised rounds: {final}")
     attestation = to_attestation(state.final)
     earlier = [r for r in sorted(rounds.values(), key=lambda r: r.round) if r.round < number and r.final is not None]
     return Case(
