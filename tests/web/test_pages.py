@@ -117,7 +117,7 @@ def test_round__final__scores_attestation_checks_and_origin(client: TestClient, 
     assert re.search(r"4 below noise -[\d.]+ ± [\d.]+ 0", seen)
     assert "✓ signature good" in seen and "✓ the final answer" in seen
     assert seen.count(operator) == 3  # whose attestation, who signed, who is registered
-    assert "✗" not in seen
+    assert "✗" not in seen and "Do not rely" not in seen
     assert f"0x{state.seed.hex()}" in seen and f"0x{state.beacon.hex()}" in seen
     assert html.count('<g class="') == 4
     assert re.search(r"[23] paid ([12] below noise )?1 malformed", seen) or "1 below noise 1 malformed" in seen
@@ -262,6 +262,7 @@ def test_round__forged_signature__shown_as_not_good(played: Played) -> None:
     view = scripted(played.view, [Batch(tuple(forged), whole.checkpoint, whole.head, whole.finalised)])
     seen = text(TestClient(make_app(Source(view))).get("/rounds/1").text)
 
+    assert "Do not rely on this round" in seen and "these checks of this server fail: signatures, quorum" in seen
     assert "✗ signature NOT good" in seen
     assert "nobody: the signature is malformed" in seen
     assert "✗ not reached" in seen
