@@ -70,7 +70,7 @@ class AuditReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     chain_id: Natural
     contract: Address
-    round: Annotated[int, msgspec.Meta(ge=1, lt=2**64)]
+    round: Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
     attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
     attestation: Hex32
     level: Level

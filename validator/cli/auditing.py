@@ -55,6 +55,7 @@ class Auditing:
         from validator.actions.auditor import audit_round, read_grant
 
         document = None if grant is None else read_grant(grant)
+        self._check_signing([self.report] if self.report is not None else [])
         with _progress(1) as (tell, _):
             verdict = audit_round(self.view, self.settings, number, self.level, tell(number), document)
         signed = self._signed(verdict, self.report)
@@ -74,6 +75,7 @@ class Auditing:
 
         facts, final = final_rounds(self.view)
         numbers = _chosen(final, wanted)
+        self._check_signing([self._file_of(number) for number in numbers] if self.report is not None else [])
         if self.report is not None:
             self.report.mkdir(parents=True, exist_ok=True)
         answers: list[dict[str, Any]] = []
@@ -96,7 +98,23 @@ class Auditing:
 
         if not isinstance(verdict, Verdict):
             return {}
-        return self._signed(verdict, self.report / f"round-{verdict.round}.json" if self.report is not None else None)
+        return self._signed(verdict, self._file_of(verdict.round) if self.report is not None else None)
+
+    def _file_of(self, number: int) -> Path:
+        assert self.report is not None
+        return self.report / f"round-{number}.json"
+
+    def _check_signing(self, files: list[Path]) -> None:
+        """Refuse what could not be signed or written before the audit, which may take hours, and not after it."""
+        from validator.actions.home import HomeError, has_keys
+
+        if (files or self.publish) and not has_keys(self.settings):
+            raise HomeError(
+                "a report is signed: create keys (`validator keys create`), or set --home to where they are"
+            )
+        taken = next((path for path in files if path.exists()), None)
+        if taken is not None:
+            raise HomeError(f"{taken} exists already and is not overwritten; name another with --report")
 
     def _signed(self, verdict: Verdict, path: Path | None) -> dict[str, str]:
         """Where the signed report went."""
