@@ -70,8 +70,8 @@ class AuditReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     chain_id: Natural
     contract: Address
-    round: Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
-    attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    round: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
     attestation: Hex32
     level: Level
     matches: bool

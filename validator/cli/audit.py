@@ -102,9 +102,10 @@ def verify_report(
     from validator.actions.report import check_against_chain, report_bytes
     from validator.audit.report import read_report
 
+    view = None if offline else open_view(settings_for(home, rpc=rpc, contract=contract))
     found = read_report(report_bytes(file))
-    if not offline:
-        check_against_chain(open_view(settings_for(home, rpc=rpc, contract=contract)), found)
+    if view is not None:
+        check_against_chain(view, found)
     failed = [check.name for check in found.checks.checks if not check.ok]
     answer = {
         "auditor": found.auditor,
