@@ -38,6 +38,9 @@ POSITIONS: dict[Path, tuple[str, ...]] = {
 }
 """What each command that requires arguments requires; FILE and FOLDER stand for something that exists."""
 
+OR_AN_OPTION = {("audit", "round"), ("score",)}
+"""Commands that take an option in the place of their argument."""
+
 
 def commands() -> dict[Path, Any]:
     """Every command by its words."""
