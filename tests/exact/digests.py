@@ -38,6 +38,18 @@ FAMILIES = {
     "convnet": ({"channels": 2, "height": 9, "width": 8, "filters": [6, 8], "classes": 5}, (2, 9, 8)),
 }
 TOKENS, CONTEXT, WIDTH, HEADS = 19, 11, 16, 4
+GPT: dict[str, int | str] = {"vocabulary": TOKENS, "context": CONTEXT, "width": WIDTH, "heads": HEADS, "layers": 2}
+
+
+class Flat(nn.Module):
+    """A language model's logits (n, positions, words) as (n * positions, words)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.model(tokens).flatten(0, 1)
 
 
 class Transformer(nn.Module):
@@ -102,6 +114,11 @@ def training_digests() -> dict[str, str]:
         stream = Stream(b"training", name)
         x, y = stream.normal(shape), stream.integers(5, shape[:1])
         found[name] = trained(filled(module, name), x, y, steps, optimiser)
+    name = "gpt"
+    model = build("gpt", GPT)
+    initialise(model, Stream(b"families", name))
+    tokens = Stream(b"training", name).integers(TOKENS, (6, CONTEXT + 1))
+    found[f"step of {name}"] = trained(Flat(model), tokens[:, :-1], tokens[:, 1:].flatten(), 1, sgd)
     name = "transformer, 10 steps of adamw"
     tokens = Stream(b"training", name).integers(TOKENS, (6, CONTEXT + 1))
     model = filled(Transformer(), name)
