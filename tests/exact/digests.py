@@ -2,6 +2,7 @@
 
     python -m tests.exact.digests              both, which a test compares with the golden files
     python -m tests.exact.digests training     what tests/golden/exact.json holds
+    python -m tests.exact.digests all          a list of both: 1 and 2 threads, kernels on and off
 
 A changed digest is a change of protocol. To accept one, raise validator.exact.VERSION and write both files anew:
 
@@ -138,17 +139,29 @@ def check_batch_splits() -> None:
                     sys.exit(f"{case.name}: another batch size ({size}) gives other bits")
 
 
+def answer(threads: int, fused: bool) -> dict[str, object]:
+    """What one row of the product of settings finds: both golden files, made here."""
+    torch.set_num_threads(threads)
+    with contextlib.nullcontext() if fused else kernels.reference():
+        check_batch_splits()
+        return {"self-test": json.loads(regenerated()), "training": training()}
+
+
+def training() -> dict[str, object]:
+    return {"version": VERSION, "digests": training_digests()}
+
+
 def main() -> None:
-    torch.set_num_threads(int(os.environ.get("DIGEST_THREADS", "1")))
-    eager = os.environ.get("DIGEST_KERNELS") == "off"
-    with kernels.reference() if eager else contextlib.nullcontext():
-        training = {"version": VERSION, "digests": training_digests()}
-        if sys.argv[1:] == ["training"]:
-            answer = training
-        else:
-            check_batch_splits()
-            answer = {"self-test": json.loads(regenerated()), "training": training}
-    sys.stdout.write(json.dumps(answer, indent=1, sort_keys=True) + "\n")
+    threads, fused = int(os.environ.get("DIGEST_THREADS", "1")), os.environ.get("DIGEST_KERNELS") != "off"
+    torch.set_num_threads(threads)
+    if sys.argv[1:] == ["training"]:
+        with contextlib.nullcontext() if fused else kernels.reference():
+            found: object = training()
+    elif sys.argv[1:] == ["all"]:
+        found = [answer(threads, fused) for threads in (1, 2) for fused in (True, False)]
+    else:
+        found = answer(threads, fused)
+    sys.stdout.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
