@@ -13,9 +13,9 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from validator.exact.kernels.build import Array, Scalar, from_bits, inline
+from validator.exact.kernels.build import Array, Scalar, bits, from_bits, inline
 from validator.exact.kernels.native import FIRST, SIZE, doubles, native, singles, wholes
-from validator.exact.kernels.units import MOST, count_units, largest, magic_bits, unit_of
+from validator.exact.kernels.units import MOST, count_units, largest, magic_bits, magnitude, unit_of, wide_bits
 
 _BLOCK = 4096
 """Values that are added while they are in the first-level cache."""
@@ -33,13 +33,24 @@ _TOPS, _SUMS, _HINT = range(FIRST + 8, SIZE)
 
 
 @inline
+def _add_and_look(x: Array, magic: Scalar, ahead: Array) -> tuple[Scalar, Scalar]:
+    """The units of `x` (see units.count_units), and the largest magnitude of `ahead`, which is as long: while one is
+    added, the other comes from memory.
+    """
+    number, total, top = from_bits(magic), np.int64(0), magnitude(ahead[0])
+    for j in range(x.shape[0]):
+        total += bits(np.float64(x[j]) + number)
+        top = max(top, magnitude(ahead[j]))
+    return total - magic * np.int64(x.shape[0]), wide_bits(top)
+
+
+@inline
 def _running(x: Array, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar]:
     """The largest of `known` and the magnitudes of a vector, and the vector's sum on the grid of that, in units."""
     top, magic, total = known, magic_bits(known, grid_bits), np.int64(0)
-    done, turns = 0, 0
+    done, turns, stop = 0, 0, min(_BLOCK, x.shape[0])
+    here = largest(x[:stop])
     while done < x.shape[0]:
-        stop = min(done + _BLOCK, x.shape[0])
-        here = largest(x[done:stop])
         if here > top:
             top = here
             if turns == _RESTARTS and stop < x.shape[0]:
@@ -48,21 +59,35 @@ def _running(x: Array, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar
                 magic = magic_bits(top, grid_bits)
                 total = count_units(x[:done], magic)
                 turns += 1
-        total += count_units(x[done:stop], magic)
-        done = stop
+        after = min(stop + _BLOCK, x.shape[0])
+        if after - stop == stop - done:
+            added, here = _add_and_look(x[done:stop], magic, x[stop:after])
+        else:
+            added, here = count_units(x[done:stop], magic), largest(x[stop - 1 : after])
+        total += added
+        done, stop = stop, after
     return top, total
 
 
 @native
 def _sum_rows(job: Array, piece: Scalar) -> None:
+    """Of rows of at most a block, the next one is looked at while one is added."""
     count, grid_bits, by = job[_COUNT], job[_BITS], from_bits(job[_BY])
     x, out = carray(singles(job[_X]), (count, job[_LENGTH])), carray(singles(job[_OUT]), (count,))
-    for row in range(piece * job[_STEP], min((piece + 1) * job[_STEP], count)):
-        top, total = _running(x[row], np.int64(0), grid_bits)
-        if not top < MOST:
-            job[_INFINITE] = 1
-        value = np.float64(total) * unit_of(magic_bits(top, grid_bits)) / by
-        out[row] = np.float32(value) + np.float32(0.0)
+    first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], count)
+    short, finite, ahead = job[_LENGTH] <= _BLOCK, True, np.int64(0)
+    if short:
+        ahead = largest(x[first])
+    for row in range(first, last):
+        if short:
+            top = ahead
+            total, ahead = _add_and_look(x[row], magic_bits(top, grid_bits), x[min(row + 1, last - 1)])
+        else:
+            top, total = _running(x[row], np.int64(0), grid_bits)
+        finite &= top < MOST
+        out[row] = np.float32(np.float64(total) * unit_of(magic_bits(top, grid_bits)) / by) + np.float32(0.0)
+    if not finite:
+        job[_INFINITE] = 1
 
 
 @native
@@ -103,7 +128,7 @@ def _round(job: Array, piece: Scalar) -> None:
 
 def sum_rows(x: Tensor, out: Tensor, count: int, length: int, grid_bits: int, by: int) -> bool:
     """Sums over `by` of `count` rows of `length` float32 into float32; whether all magnitudes were below 2^400."""
-    if count == 1 and _threads(length) > 1:
+    if count == 1 and length > _PIECE:
         return _one_sum(x, out, length, grid_bits, by)
     step = -(-_PIECE // length)
     job = _sum_rows.over(
@@ -122,24 +147,27 @@ def _one_sum(x: Tensor, out: Tensor, length: int, grid_bits: int, by: int) -> bo
     entries = [x.data_ptr(), 0, pieces, length, step, grid_bits, 0, 0, tops.ctypes.data, sums.ctypes.data, 0]
     _sum_piece.over(entries, pieces, threads)
     top = int(tops.max())
+    if top >= int(MOST):
+        return False
     magic = _magic(top, grid_bits)
     if any(_magic(int(each), grid_bits) != magic for each in tops):
         entries[-1] = top
         _sum_piece.over(entries, pieces, threads)
     # The exponent field of the magic number 1.5 * 2^52 units, less 52, is that of the unit.
     unit = np.int64((magic & (0x7FF << 52)) - (52 << 52)).view(np.float64)
-    value = np.float64(sums.sum()) * unit / np.float64(by)
-    out.fill_(float(np.float32(value)) + 0.0)
-    return top < int(MOST)
+    with np.errstate(over="ignore"):  # a sum beyond float32 is infinite, as torch has it
+        value = np.float32(np.float64(sums.sum()) * unit / np.float64(by))
+    out.fill_(float(value) + 0.0)
+    return True
 
 
-def snap_rows(x: Array, out: Tensor, count: int, length: int, grid_bits: int) -> bool:
-    """scaling.snap of each of `count` rows of `length` float32 into float64; whether all magnitudes were below
-    2^400.
+def snap_rows(x: int, out: Tensor, count: int, length: int, grid_bits: int) -> bool:
+    """scaling.snap of each of `count` rows of `length` float32 at the address `x` into float64; whether all
+    magnitudes were below 2^400.
     """
     step = -(-_PIECE // length)
     job = _snap_rows.over(
-        (x.ctypes.data, out.data_ptr(), count, length, step, grid_bits, 0, 0, 0, 0, 0),
+        (x, out.data_ptr(), count, length, step, grid_bits, 0, 0, 0, 0, 0),
         -(-count // step),
         _threads(count * length),
     )

@@ -198,12 +198,11 @@ def _back(x: Tensor, order: Sequence[int]) -> Tensor:
 
 def snap(x: Tensor, dims: Sequence[int], grid_bits: int, op: str) -> Tensor:
     """scaling.snap on the grids of the slices over `dims`: float64, in the layout of `x`. Raises NonFinite."""
+    found = _snap_matrix(x, dims[0], grid_bits, op) if x.dim() == 2 and x.dtype == torch.float32 else None
+    if found is not None:
+        return found
     s = _slices(x, dims)
     out = torch.empty(s.shape, dtype=torch.float64)
-    if s.array.shape[2] == 1 and s.array.dtype == np.float32:
-        if not dense.snap_rows(s.array, out, *s.array.shape[:2], grid_bits):
-            raise NonFinite(op)
-        return _back(out, s.order)
     into = out.numpy().reshape(s.array.shape)
     _each_part(
         s.array,
@@ -212,6 +211,17 @@ def snap(x: Tensor, dims: Sequence[int], grid_bits: int, op: str) -> Tensor:
         op,
     )
     return _back(out, s.order)
+
+
+def _snap_matrix(x: Tensor, dim: int, grid_bits: int, op: str) -> Tensor | None:
+    """A matrix whose slices lie one behind the other in memory, which operands of products mostly are."""
+    rows = x if dim == 1 else x.t()
+    if not rows.is_contiguous() or x.is_neg():
+        return None
+    out = torch.empty(rows.shape, dtype=torch.float64)
+    if not dense.snap_rows(x.data_ptr(), out, *rows.shape, grid_bits):
+        raise NonFinite(op)
+    return out if dim == 1 else out.t()
 
 
 def total(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, fine: bool, op: str) -> Tensor:

@@ -46,6 +46,7 @@ SIZE = 16
 _DENORMAL = 1e-310
 
 _Work = Callable[[Array, Scalar], None]
+_Job = ctypes.c_int64 * SIZE
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -106,10 +107,10 @@ class Native(Kernel):
         """The machine code, for tests."""
         return [self.compiled._library.get_asm_str()]
 
-    def over(self, entries: Sequence[int], pieces: int, threads: int) -> Array:
+    def over(self, entries: Sequence[int], pieces: int, threads: int) -> Sequence[int]:
         """Run the work's own `entries` in `pieces` on at most this many threads; the job as it is afterwards."""
-        job = np.array([0, 0, pieces, *_denormals(), *entries], dtype=np.int64)
-        address = job.ctypes.data
+        job = _Job(0, 0, pieces, *_denormals(), *entries)
+        address = ctypes.addressof(job)
         start = team() if threads > 1 and pieces > 1 else None
         if start is None:
             self.entrance(address)
