@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -111,3 +112,12 @@ def test_job__pieces_that_no_thread_did__are_never_passed_over(monkeypatch: pyte
     monkeypatch.setattr(dense, "_threads", lambda values: 2)
     with pytest.raises(RuntimeError, match="0 of 8 pieces"):
         dense.sum_rows(torch.ones(64, 4096), torch.empty(64), 64, 4096, 41, 1)
+
+
+def test_assembly__of_every_kernel__holds_no_fused_multiply_add() -> None:
+    found = [kernel for kernel in vars(dense).values() if isinstance(kernel, native.Native)]
+    assert len(found) == 4
+    for kernel in found:
+        (text,) = kernel.assembly()
+        assert "ret" in text
+        assert not re.search(r"\bvfn?m(add|sub)", text)
