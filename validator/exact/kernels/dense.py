@@ -8,6 +8,8 @@ blocks. When it does, what was added before is added again on the new grid. So a
 
 from __future__ import annotations
 
+from ctypes import addressof, c_int64
+
 import numpy as np
 import torch
 from numba import carray
@@ -23,6 +25,8 @@ _RESTARTS = 4
 """Times that a sum begins again because a larger exponent came; then the rest is looked at before more is added."""
 _PIECE = 1 << 15
 """Values of a piece at least: some microseconds of work."""
+_PIECES = 8
+"""Pieces of one sum for each thread, at most."""
 _WORTH = 1 << 16
 """Values for each thread, below which waking it costs more than it saves."""
 _X, _OUT, _COUNT, _LENGTH, _STEP, _BITS, _BY, _INFINITE = range(FIRST, FIRST + 8)
@@ -141,22 +145,24 @@ def sum_rows(x: Tensor, out: Tensor, count: int, length: int, grid_bits: int, by
 
 def _one_sum(x: Tensor, out: Tensor, length: int, grid_bits: int, by: int) -> bool:
     """Pieces on one grid: those that were added before the largest magnitude was known are added again."""
-    threads, step = _threads(length), _PIECE
+    threads = max(1, _threads(length))
+    step = max(_PIECE, -(-length // (_PIECES * threads)))
     pieces = -(-length // step)
-    tops, sums = np.full(pieces, -1, np.int64), np.empty(pieces, np.int64)
-    entries = [x.data_ptr(), 0, pieces, length, step, grid_bits, 0, 0, tops.ctypes.data, sums.ctypes.data, 0]
+    room = c_int64 * pieces
+    tops, sums = room(*[-1] * pieces), room()
+    entries = [x.data_ptr(), 0, pieces, length, step, grid_bits, 0, 0, addressof(tops), addressof(sums), 0]
     _sum_piece.over(entries, pieces, threads)
-    top = int(tops.max())
+    top, least = max(tops), min(tops)
     if top >= int(MOST):
         return False
     magic = _magic(top, grid_bits)
-    if any(_magic(int(each), grid_bits) != magic for each in tops):
+    if _magic(least, grid_bits) != magic:
         entries[-1] = top
         _sum_piece.over(entries, pieces, threads)
     # The exponent field of the magic number 1.5 * 2^52 units, less 52, is that of the unit.
     unit = np.int64((magic & (0x7FF << 52)) - (52 << 52)).view(np.float64)
     with np.errstate(over="ignore"):  # a sum beyond float32 is infinite, as torch has it
-        value = np.float32(np.float64(sums.sum()) * unit / np.float64(by))
+        value = np.float32(np.float64(sum(sums)) * unit / np.float64(by))
     out.fill_(float(value) + 0.0)
     return True
 
