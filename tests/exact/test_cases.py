@@ -161,6 +161,7 @@ def test_digests__in_another_process_and_instruction_set__golden(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("aten", "mkl", "onednn"), CAPS)
 def test_digests__every_combination__golden(aten: str, mkl: str, onednn: str) -> None:
     """Threads and kernels are switched within one process, which saves starting three more."""

@@ -94,9 +94,9 @@ def _folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def primitive(function: Callable[..., Any]) -> Callable[[Any], Any]:
+def primitive(function: Callable[..., Any]) -> Callable[..., Any]:
     """numba's `intrinsic`: a function of (typing context, type) that gives a signature and makes LLVM code."""
-    made: Callable[[Any], Any] = intrinsic(function)
+    made: Callable[..., Any] = intrinsic(function)
     return made
 
 

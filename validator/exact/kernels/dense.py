@@ -12,7 +12,7 @@ from ctypes import addressof, c_int64
 
 import numpy as np
 import torch
-from numba import carray
+from numba import carray  # type: ignore[attr-defined]
 from torch import Tensor
 
 from validator.exact.kernels.build import Array, Scalar, bits, from_bits, inline
@@ -79,7 +79,8 @@ def _sum_rows(job: Array, piece: Scalar) -> None:
     count, grid_bits, by = job[_COUNT], job[_BITS], from_bits(job[_BY])
     x, out = carray(singles(job[_X]), (count, job[_LENGTH])), carray(singles(job[_OUT]), (count,))
     first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], count)
-    short, finite, ahead = job[_LENGTH] <= _BLOCK, True, np.int64(0)
+    short, ahead = job[_LENGTH] <= _BLOCK, np.int64(0)
+    finite: Scalar = True
     if short:
         ahead = largest(x[first])
     for row in range(first, last):

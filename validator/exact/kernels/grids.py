@@ -219,7 +219,7 @@ def _snap_matrix(x: Tensor, dim: int, grid_bits: int, op: str) -> Tensor | None:
     if not rows.is_contiguous() or x.is_neg():
         return None
     out = torch.empty(rows.shape, dtype=torch.float64)
-    if not dense.snap_rows(x.data_ptr(), out, *rows.shape, grid_bits):
+    if not dense.snap_rows(x.data_ptr(), out, rows.shape[0], rows.shape[1], grid_bits):
         raise NonFinite(op)
     return out if dim == 1 else out.t()
 

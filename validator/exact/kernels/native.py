@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import carray
+from numba import carray  # type: ignore[attr-defined]
 from numba.core import types
 
 from validator.exact.kernels.build import (
@@ -45,6 +45,7 @@ SIZE = 16
 """Entries of a job."""
 _DENORMAL = 1e-310
 
+_pointer: Callable[[Code], Code] = types.CPointer
 _Work = Callable[[Array, Scalar], None]
 _Job = ctypes.c_int64 * SIZE
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -57,15 +58,15 @@ def _count(typing: Code, job: Code, place: Code) -> Code:
     def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
         return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), ir.Constant(ir.IntType(64), 1), "seq_cst")
 
-    return types.int64(types.CPointer(types.int64), types.int64), code
+    return types.int64(_pointer(types.int64), types.int64), code
 
 
 def _pointer_to(element: Code) -> Callable[..., Code]:
     def pointer(typing: Code, address: Code) -> Code:
         def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
-            return builder.inttoptr(args[0], context.get_value_type(types.CPointer(element)))
+            return builder.inttoptr(args[0], context.get_value_type(_pointer(element)))
 
-        return types.CPointer(element)(types.int64), code
+        return _pointer(element)(types.int64), code
 
     return pointer
 
@@ -95,7 +96,7 @@ class Native(Kernel):
                 _count(address, _DONE)
                 piece = _count(address, _NEXT)
 
-        signature = types.void(types.CPointer(types.int64))
+        signature = types.void(_pointer(types.int64))
         return kept_on_disk(lambda cache: numba.cfunc(signature, cache=cache, **IEEE)(run))
 
     @functools.cached_property
@@ -107,7 +108,7 @@ class Native(Kernel):
         """The machine code, for tests."""
         return [self.compiled._library.get_asm_str()]
 
-    def over(self, entries: Sequence[int], pieces: int, threads: int) -> Sequence[int]:
+    def over(self, entries: Sequence[int], pieces: int, threads: int) -> Array:
         """Run the work's own `entries` in `pieces` on at most this many threads; the job as it is afterwards."""
         job = _Job(0, 0, pieces, *_denormals(), *entries)
         address = ctypes.addressof(job)
@@ -117,7 +118,7 @@ class Native(Kernel):
         else:
             start(self.entrance, address, threads, 0)
         if job[_DONE] != pieces:
-            raise RuntimeError(f"{self.__qualname__}: {job[_DONE]} of {pieces} pieces were done")
+            raise RuntimeError(f"{self._function.__qualname__}: {job[_DONE]} of {pieces} pieces were done")
         return job
 
 
