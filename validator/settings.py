@@ -18,6 +18,7 @@ from validator.errors import ValidatorError
 
 CONFIG_NAME = "validator.toml"
 _PREFIX = "VALIDATOR_"
+_ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
 DEFAULT_HOME = Path("~/.poc-validator")
 HUNG_SECONDS = 3600.0
 """A step in hand for longer than this has hung: health says so, and the watchdog ends the process."""
@@ -37,6 +38,13 @@ class Settings(BaseSettings):
     contract: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
     content: str = "local:store"
     password_file: Path | None = None
+    signer_url: str = ""
+    signer_address: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    signing_address: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    signer_token_file: Path | None = None
+    signer_ca_file: Path | None = None
+    signer_certificate_file: Path | None = None
+    signer_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
     finality: Annotated[str, Field(pattern=r"^(finalized|[0-9]{1,4})$")] = "finalized"
     poll_seconds: Annotated[float, Field(gt=0.05, le=600)] = 4.0
     rpc_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
@@ -72,11 +80,13 @@ class Settings(BaseSettings):
             return f"local:{self.path(rest) if not Path(rest).expanduser().is_absolute() else Path(rest)}"
         return self.content
 
+    def password_path(self) -> Path:
+        """Where the keystores' password is: `password_file`, by default `<home>/password`."""
+        return (self.password_file or self.path("password")).expanduser()
+
     def password(self) -> str:
-        """The keystores' password, from `password_file` (default `<home>/password`); one line, the newline is not part
-        of it.
-        """
-        path = (self.password_file or self.path("password")).expanduser()
+        """The keystores' password, from its file; one line, the newline is not part of it."""
+        path = self.password_path()
         try:
             text = path.read_text()
         except OSError as error:

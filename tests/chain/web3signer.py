@@ -1,4 +1,4 @@
-"""A signer by Web3Signer's published eth1 API, as a program of its own. Usage: web3signer.py SECRETS [TLS FOLDER]
+"""A signer by Web3Signer's published eth1 API, as a program. Usage: web3signer.py SECRETS [TLS FOLDER [PORT]]
 
 It holds the SECRETS (hex, comma-separated) and prints its port when it listens. Under `/FAULT` in place of `/` it
 misbehaves as the fault's name says. Every request it serves is one line on its standard output, so that tests see what
@@ -87,9 +87,10 @@ class Server(ThreadingHTTPServer):
         """A client that hangs up, or a handshake that fails, is what some tests are about."""
 
 
-server = Server(("127.0.0.1", 0), Signer)
-if len(sys.argv) > 2:
-    folder = Path(sys.argv[2])
+tls, port = (*sys.argv[2:], "", "0")[:2]
+server = Server(("127.0.0.1", int(port or 0)), Signer)
+if tls:
+    folder = Path(tls)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
     if (folder / "mutual").exists():

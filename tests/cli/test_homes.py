@@ -15,7 +15,8 @@ from validator.journal import SigningProtection
 from validator.journal.protection import Slot
 
 FORMAT = "poc-signing-protection/1"
-ENTRY = {"chain_id": 1, "contract": "0x01", "validator": "0x02", "round": 1, "attempt": 1, "digest": "ab" * 32}
+ROUNDS, OPERATOR = "0x" + "01" * 20, "0x" + "02" * 20
+ENTRY = {"chain_id": 1, "contract": ROUNDS, "validator": OPERATOR, "round": 1, "attempt": 1, "digest": "ab" * 32}
 
 
 @pytest.fixture
@@ -221,7 +222,14 @@ def test_environment__option_makes_no_sense__is_named(run: Zygote, home: Path, n
         b'{"format": "other/1", "signatures": []}',
         history(digest="00"),
         history(digest="zz" * 32),
-        history(digest=None),
+        history(digest=5),
+        history(digest="00" * 32),
+        history(contract="0x01"),
+        history(validator="02" * 20),
+        history(round=-1),
+        history(round=True),
+        history(surplus=1),
+        b'{"format": "poc-signing-protection/1", "signatures": [], "signatures": []}',
         history(round="first"),
         history(chain_id=2**70),
         history(attempt=-(2**70)),
@@ -238,13 +246,13 @@ def test_protection_import__not_a_history__leaves_no_history_behind(run: Zygote,
 
 def test_protection_import__conflicts_with_ours__is_refused_whole(run: Zygote, tmp_path: Path):
     ours = SigningProtection(tmp_path / "protection.sqlite", create=True)
-    ours.register(Slot(1, "0x01", "0x02", 1, 1), bytes(32))
+    ours.register(Slot(1, ROUNDS, OPERATOR, 1, 1), b"7" * 32)
     before = ours.export()
     ours.close()
     source = tmp_path / "source"
     signatures = [{**ENTRY, "round": 7}, ENTRY]
     source.write_text(json.dumps({"format": FORMAT, "signatures": signatures}))
-    assert "second answer" in run("keys", "protection-import", str(source), "--home", str(tmp_path)).refused()
+    assert "contradict each other" in run("keys", "protection-import", str(source), "--home", str(tmp_path)).refused()
     assert run("keys", "protection-export", "--home", str(tmp_path)).answered() == before + "\n"
 
 

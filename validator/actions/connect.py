@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import structlog
 from web3 import Web3
 
-from validator.actions.home import PROTECTION, account, has_keys, hpke_secret
+from validator.actions.home import PROTECTION, account, attester, has_keys, hpke_secret
 from validator.chain.contracts.registry import ContributionRegistry
 from validator.chain.contracts.token import Token
 from validator.chain.deploy import load_deployment
@@ -142,7 +142,7 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
             identity = Identity(
                 operator=signer.address,
                 hpke_secret=secret,
-                signer=signer,
+                signer=attester(settings, signer),
                 sender=open_sender(settings, w3, signer, journal),
                 protection=SigningProtection(settings.path(PROTECTION)),
             )

@@ -28,12 +28,12 @@ def join(
 ) -> None:
     """Stake and become a validator of the DAO, with this home's keys."""
     from validator.actions.connect import open_wallet
-    from validator.actions.home import identifiers
+    from validator.actions.home import attester, identifiers
     from validator.actions.operator import join as join_set
 
     settings = settings_for(home, rpc=rpc, contract=contract)
     keys = identifiers(settings)
-    join_set(open_wallet(settings), keys.hpke_key, stake)
+    join_set(open_wallet(settings), keys.hpke_key, stake, attester(settings))
     emit({"operator": keys.address, "stake": stake}, as_json, [f"{keys.address} joined with a stake of {stake}"])
 
 

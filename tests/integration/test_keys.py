@@ -1,0 +1,173 @@
+"""What an operator does with keys and signing history between rounds, on the embedded chain: lose, rebuild, return."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import CLEAN, NOISE, World
+from validator.actions.auditor import audit_round
+from validator.actions.connect import open_wallet
+from validator.actions.home import ACCOUNT, PROTECTION, attester, create_signing_key
+from validator.actions.operator import OperatorError, join, request_exit, withdraw
+from validator.actions.protection import Rebuilt, rebuild_history
+from validator.actions.steward import mint
+from validator.chain.errors import SignerFault
+from validator.chain.signer import read_keystore
+from validator.chain.types import Call
+from validator.demo.dao import STAKE
+from validator.journal import ProtectionError
+from validator.rounds.lifecycle import Phase
+from validator.stages.node import Node
+from validator.stages.round import tick
+
+NAME = "validator-1"
+SIGNER = Path(__file__).parents[1] / "chain" / "web3signer.py"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("keys"), validators=1, capacity=2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start(world: World) -> Iterator[Callable[[], Node]]:
+    started: list[Node] = []
+
+    def run() -> Node:
+        started.append(world.node(NAME))
+        return started[-1]
+
+    yield run
+    for node in started:
+        close(node)
+
+
+def close(node: Node) -> None:
+    node.journal.close()
+    assert node.identity is not None
+    node.identity.protection.close()
+
+
+def lose(world: World, node: Node) -> None:
+    """Signing history and journal are gone."""
+    close(node)
+    for file in (world.folder / NAME).glob("*.sqlite*"):
+        file.unlink()
+
+
+def attested(world: World, number: int) -> list[tuple[int, bytes]]:
+    return [
+        (f.args["attempt"], f.args["digest"])
+        for f in world.facts()
+        if f.name == "Attested" and f.args["round"] == number
+    ]
+
+
+def test_rebuild__committed_but_not_revealed__reveals_what_it_had_committed_to(world: World, start: Callable[[], Node]):
+    number = world.wallet.contracts.rounds.current_round()
+    world.contribute(CLEAN, NOISE)
+    node = start()
+    world.play([node], lambda: bool(world.round(number).commits))
+    committed = node.identity.protection.export()
+    lose(world, node)
+    with pytest.raises(ProtectionError, match="protection-rebuild"):
+        start()
+    made = rebuild_history(world.home(NAME))
+    assert made.blocked == 0
+    again = start()
+    assert again.identity.protection.export() == committed
+    world.play([again], lambda: world.is_final(number))
+    assert [attempt for attempt, _ in attested(world, number)] == [1]
+
+
+def test_rebuild__attempt_is_open__signs_nothing_for_it_and_answers_the_next(world: World, start: Callable[[], Node]):
+    number = world.wallet.contracts.rounds.current_round()
+    world.contribute(CLEAN, NOISE)
+    node = start()
+    world.play([node], lambda: world.round(number).phase(0) >= Phase.REPORTING)
+    lose(world, node)
+    assert rebuild_history(world.home(NAME)) == Rebuilt(proven=number - 1, blocked=1)
+    again = start()
+    world.play([again], lambda: again.journal.step(number, 1, "scored") is not None)
+    for _ in range(3):
+        tick(again)
+    assert not world.round(number).commits
+    world.chain.advance(2_000)  # the attempt runs out, and another begins
+    world.play([again], lambda: world.is_final(number))
+    assert [attempt for attempt, _ in attested(world, number)] == [2]
+
+
+def test_rebuild__history_is_there__is_kept_and_completed(world: World, start: Callable[[], Node]):
+    node = start()
+    before = node.identity.protection.export()
+    with pytest.raises(ProtectionError, match="another validator"):
+        rebuild_history(world.home(NAME))
+    close(node)
+    rebuild_history(world.home(NAME))
+    assert start().identity.protection.export() == before
+
+
+def test_join__left_and_comes_back__needs_a_new_signing_key_and_the_same_home_serves(
+    world: World, start: Callable[[], Node]
+):
+    wallet = open_wallet(world.home(NAME))
+    request_exit(wallet)
+    world.chain.advance(10_000)
+    withdraw(wallet)
+    mint(world.wallet, world.wallet.deployment.stake_token, wallet.signer.address, STAKE)
+    keys = world.keys[NAME]
+    with pytest.raises(OperatorError, match="validator keys signing-create"):
+        join(wallet, keys.hpke_key, STAKE, attester(world.home(NAME)))
+    fresh = create_signing_key(world.home(NAME), light=True)
+    join(wallet, keys.hpke_key, STAKE, attester(world.home(NAME)))
+    assert wallet.contracts.validators.signer_of(wallet.signer.address) == fresh
+    number = world.wallet.contracts.rounds.current_round()
+    world.contribute(CLEAN, NOISE)
+    world.play([start()], lambda: world.is_final(number))
+    verdict = audit_round(world.wallet, world.home(NAME), number, 1)
+    assert verdict.match, verdict.to_dict()
+
+
+def test_run__keys_are_in_a_remote_signer__plays_a_round_through_its_restart(
+    world: World, start: Callable[[], Node], tmp_path: Path
+):
+    home = world.folder / NAME
+    secret = read_keystore(home / ACCOUNT, (home / "password").read_text().strip())
+    port = 0
+
+    def serve() -> subprocess.Popen[str]:
+        words = [sys.executable, str(SIGNER), secret.hex(), "", str(port)]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
+
+    process = serve()
+    try:
+        port = int(process.stdout.readline().split()[1])
+        shutil.move(home / ACCOUNT, tmp_path / "offline.json")
+        with (home / "validator.toml").open("a") as file:
+            file.write(f'signer_url = "http://127.0.0.1:{port}"\nsigner_address = "{world.keys[NAME].address}"\n')
+        number = world.wallet.contracts.rounds.current_round()
+        world.contribute(CLEAN, NOISE)
+        node = start()
+        world.play([node], lambda: bool(world.round(number).reports))
+        process.kill()
+        process.wait()
+        with pytest.raises(SignerFault, match="connection refused"):
+            node.identity.sender.send(Call(world.keys[NAME].address, b""), intent="nothing")
+        tick(node)  # the node goes on, and signs nothing
+        process = serve()
+        process.stdout.readline()
+        world.play([node], lambda: world.is_final(number))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert len(attested(world, number)) == 1
+    assert not (home / PROTECTION).with_suffix(".new").exists()

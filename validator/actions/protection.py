@@ -1,0 +1,43 @@
+"""A signing history that was lost, rebuilt from what the chain shows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from validator.actions.connect import open_node
+from validator.actions.home import HomeError, has_keys, whole_history
+from validator.chain.rpc import understood
+from validator.settings import Settings
+from validator.stages import discover, history
+
+STALE_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuilt history holds: attestations that the chain proves, attempts for which nothing will be signed."""
+
+    proven: int
+    blocked: int
+
+
+def rebuild_history(settings: Settings) -> Rebuilt:
+    """Make or complete this home's signing history from the chain. No other machine may sign with the key meanwhile.
+
+    Raises HomeError when the chain's head is old: what this endpoint has not seen yet, it cannot show.
+    """
+    if not has_keys(settings):
+        raise HomeError(f"{settings.home} has no keys whose history could be rebuilt: `validator keys create`")
+    node = open_node(settings, dry_run=True)
+    try:
+        assert node.reader is not None
+        with understood("its newest block"):
+            age = time.time() - int(node.w3.eth.get_block("latest")["timestamp"])
+        if age > STALE_SECONDS:
+            raise HomeError(f"the chain's newest block is {age:.0f} s old: use an endpoint that is up to date")
+        with whole_history(settings) as kept:
+            discover.run(node)
+            return Rebuilt(*history.rebuild(node, node.reader, kept))
+    finally:
+        node.journal.close()
