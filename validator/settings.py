@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from validator.errors import ValidatorError
+from validator.masking import secrets_in
 
 CONFIG_NAME = "validator.toml"
 _PREFIX = "VALIDATOR_"
@@ -92,6 +93,11 @@ class Settings(BaseSettings):
         except OSError as error:
             raise SettingsError(f"password file {path}: {error.strerror}; set VALIDATOR_PASSWORD_FILE") from None
         return text.rstrip("\r\n")
+
+    def secrets(self) -> set[str]:
+        """What the configured addresses hold that must not appear in any message."""
+        addresses = (self.rpc, self.content, self.signer_url)
+        return {secret for address in addresses for secret in secrets_in(address)}
 
     def entry(self) -> str:
         """The address of `ScoringRounds`, from which all other contracts are read."""

@@ -24,6 +24,7 @@ from validator.cli import (
     web,
 )
 from validator.errors import ValidatorError
+from validator.masking import Masker
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -77,5 +78,5 @@ def _usage(error: typer.TyperException) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {Masker().text(' '.join(message.split()))}", err=True)
     sys.exit(code)

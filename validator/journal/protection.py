@@ -142,7 +142,8 @@ class SigningProtection:
         elif known == UNKNOWN:
             raise ProtectionError(
                 f"nothing is signed for round {slot.round}, attempt {slot.attempt}: it was open when this signing "
-                "history was rebuilt or imported, and what was signed for it is not known; the next attempt or round will be"
+                "history was rebuilt or imported, and what was signed for it is not known; the next attempt or round "
+                "will be"
             )
         elif known != digest:
             raise ProtectionError(

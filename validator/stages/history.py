@@ -37,8 +37,8 @@ def check(node: Node) -> None:
         elif known != digest:
             raise ProtectionError(
                 f"the chain shows our attestation of round {slot.round}, attempt {slot.attempt}, the signing history "
-                "does not: make sure that no other machine signs with this key, then import the history of the machine that "
-                "signed it (`validator keys protection-import`), or rebuild it (`validator keys protection-rebuild`)"
+                "does not: make sure that no other machine signs with this key, then import the history of the one "
+                "that signed it (`validator keys protection-import`), or `validator keys protection-rebuild`"
             )
     node.history_checked = len(attested)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from validator.masking import Masker
 from validator.settings import HUNG_SECONDS
 from validator.web.models import Answer
 
@@ -106,7 +107,7 @@ def _unfit(pulse: Pulse) -> str:
 
 
 def _last_error(pulse: Pulse) -> str:
-    return f": {' '.join(pulse.last_error.split())}" if pulse.last_error else ""
+    return f": {Masker().text(' '.join(pulse.last_error.split()))}" if pulse.last_error else ""
 
 
 def _health(vitals: Vitals, reason: str) -> Health:
