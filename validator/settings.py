@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from validator.errors import ValidatorError
@@ -29,13 +29,18 @@ class SettingsError(ValidatorError):
     """An option is missing or makes no sense."""
 
 
+def _listed(value: object) -> object:
+    """A list in the file means what commas mean elsewhere."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 class Settings(BaseSettings):
     """What a command needs to know about this machine; see `docs/operator-guide.md` for each option in words."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     home: Path = DEFAULT_HOME
-    rpc: str = "http://127.0.0.1:8545"
+    rpc: Annotated[str, BeforeValidator(_listed)] = "http://127.0.0.1:8545"
     contract: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
     content: str = "local:store"
     password_file: Path | None = None
@@ -49,9 +54,11 @@ class Settings(BaseSettings):
     finality: Annotated[str, Field(pattern=r"^(finalized|[0-9]{1,4})$")] = "finalized"
     poll_seconds: Annotated[float, Field(gt=0.05, le=600)] = 4.0
     rpc_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
+    stale_blocks: Annotated[int, Field(ge=1, le=100_000)] = 16
     stagger_seconds: Annotated[float, Field(ge=0, le=600)] = 6.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     max_fee_gwei: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    bump_seconds: Annotated[float, Field(ge=1, le=3600)] = 36.0
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_format: Literal["console", "json"] = "console"
@@ -73,6 +80,10 @@ class Settings(BaseSettings):
     def path(self, name: str) -> Path:
         """A file or folder under the home."""
         return self.home.expanduser() / name
+
+    def rpc_urls(self) -> list[str]:
+        """The endpoints of the chain, in the order in which they are preferred."""
+        return [url.strip() for url in self.rpc.split(",") if url.strip()]
 
     def content_spec(self) -> str:
         """The content store's specification; a relative `local:` path is under the home."""

@@ -11,13 +11,13 @@ from web3.types import RPCEndpoint, RPCResponse
 from validator.actions.connect import View, view_of
 from validator.chain.errors import RpcFault
 from validator.chain.follower import Batch, Checkpoint, Follower
-from validator.chain.rpc import Provider
+from validator.chain.pool import Pool
 from validator.chain.types import Event
 
 DEAD = "http://127.0.0.1:9"
 
 
-class Line(Provider):
+class Line(Pool):
     """A connection that can be cut and mended."""
 
     cut = False
@@ -28,7 +28,7 @@ class Line(Provider):
         return super().make_request(method, params)
 
 
-def over(view: View, line: Provider) -> View:
+def over(view: View, line: Pool) -> View:
     """The same DAO over another connection."""
     return view_of(Web3(line), view.deployment, view.store, view.finality)
 

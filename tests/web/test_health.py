@@ -87,10 +87,10 @@ def replace_rpc(daemon: Daemon, played: Played) -> Callable[[], None]:
     from web3 import Web3
 
     from validator.chain.follower import Follower
-    from validator.chain.rpc import Provider
+    from validator.chain.pool import Pool
 
     node = daemon.node
-    dead = Web3(Provider(["http://127.0.0.1:9"], 1.0))
+    dead = Web3(Pool(["http://127.0.0.1:9"], 1.0))
     daemon.node = replace(node, w3=dead, follower=Follower(dead, node.deployment))
 
     def restore() -> None:

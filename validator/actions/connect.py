@@ -71,6 +71,7 @@ def policy_of(settings: Settings) -> Policy:
     """How the sender behaves: it looks for a receipt as often as the node looks at the chain, at most every second."""
     return Policy(
         fee_cap=settings.max_fee_gwei * GWEI,
+        bump_seconds=settings.bump_seconds,
         poll_seconds=min(1.0, settings.poll_seconds),
         finality=finality_of(settings),
     )
@@ -83,13 +84,15 @@ def open_sender(settings: Settings, w3: Web3, signer: Signer, journal: Journal) 
 
 def open_chain(settings: Settings) -> Web3:
     """The configured endpoints."""
-    urls = [url.strip() for url in settings.rpc.split(",")]
+    urls = settings.rpc_urls()
+    if not urls:
+        raise ConnectError("no RPC address is configured: set it with --rpc")
     for url in urls:
         try:
             _ = urlsplit(url).port
         except ValueError as error:
             raise ConnectError(f"an RPC address is not an http(s) URL ({error}): set it with --rpc") from None
-    return connect(urls, settings.rpc_timeout)
+    return connect(urls, settings.rpc_timeout, stale_blocks=settings.stale_blocks)
 
 
 def open_journal(settings: Settings) -> Journal:
