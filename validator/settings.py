@@ -20,6 +20,7 @@ from validator.masking import secrets_in
 CONFIG_NAME = "validator.toml"
 _PREFIX = "VALIDATOR_"
 _ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
+_ADDRESSES = r"^(0x[0-9a-fA-F]{40}(\s*,\s*0x[0-9a-fA-F]{40}){0,31})?$"
 DEFAULT_HOME = Path("~/.poc-validator")
 HUNG_SECONDS = 3600.0
 """A step in hand for longer than this has hung: health says so, and the watchdog ends the process."""
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
 
     home: Path = DEFAULT_HOME
     rpc: Annotated[str, BeforeValidator(_listed)] = "http://127.0.0.1:8545"
-    contract: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
+    contract: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
     content: str = "local:store"
     password_file: Path | None = None
     signer_url: str = ""
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     stale_blocks: Annotated[int, Field(ge=1, le=100_000)] = 16
     stagger_seconds: Annotated[float, Field(ge=0, le=600)] = 6.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    memory_mib: Annotated[int, Field(ge=0, le=1 << 24)] | None = None
+    chain_stale_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     max_fee_gwei: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     bump_seconds: Annotated[float, Field(ge=1, le=3600)] = 36.0
     host: str = "127.0.0.1"
@@ -112,11 +115,19 @@ class Settings(BaseSettings):
 
     def entry(self) -> str:
         """The address of `ScoringRounds`, from which all other contracts are read."""
+        contracts = self.entries()
+        if len(contracts) > 1:
+            raise SettingsError("this command is about one DAO, and several are configured: name it with --contract")
+        return contracts[0]
+
+    def entries(self) -> list[str]:
+        """The address of `ScoringRounds` of every configured DAO, none twice. Raises SettingsError without one."""
         if not self.contract:
             raise SettingsError(
                 "no DAO is configured: set `contract` to the ScoringRounds address (VALIDATOR_CONTRACT)"
             )
-        return self.contract
+        listed = [part.strip() for part in self.contract.split(",")]
+        return list({address.lower(): address for address in listed}.values())
 
 
 def _names() -> set[str]:

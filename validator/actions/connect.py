@@ -95,9 +95,9 @@ def open_chain(settings: Settings) -> Web3:
     return connect(urls, settings.rpc_timeout, stale_blocks=settings.stale_blocks)
 
 
-def open_journal(settings: Settings) -> Journal:
+def open_journal(settings: Settings, name: str = "journal.sqlite") -> Journal:
     """This home's journal, made if there is none."""
-    path = settings.path("journal.sqlite")
+    path = settings.path(name)
     try:
         return Journal(path)
     except sqlite3.Error as error:
@@ -130,11 +130,21 @@ def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
     return Wallet(view.w3, view.deployment, view.contracts, view.registry, view.store, view.finality, signer, sender)
 
 
-def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
-    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing."""
+def open_node(
+    settings: Settings,
+    *,
+    dry_run: bool,
+    progress: Callable[[int, int], None] | None = None,
+    journal: Journal | None = None,
+    quiet: bool = False,
+) -> Node:
+    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing.
+
+    `journal` instead of the home's own; `quiet` where the caller gives the node an identity of its own.
+    """
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    journal = open_journal(settings)
+    journal = journal or open_journal(settings)
     store = open_store(settings.content_spec())
     journal.bind(deployment.chain_id, deployment.rounds)
     reader, identity = None, None
@@ -149,7 +159,7 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
                 sender=open_sender(settings, w3, signer, journal),
                 protection=SigningProtection(settings.path(PROTECTION)),
             )
-    if identity is None:
+    if identity is None and not quiet:
         why = "asked for" if dry_run else "this home has no keys, so nothing can be opened or scored either"
         log.warning("dry run: this node signs and sends nothing", reason=why)
     return Node(

@@ -26,6 +26,8 @@ def run(node: Node) -> int:
         if batch.rollback_to is not None:
             log.warning("chain reorganised below a block taken for final; rolled back", block=batch.rollback_to)
             node.journal.rollback(batch.rollback_to)
+            if node.transactions is not None:
+                node.transactions.rollback(batch.rollback_to)
             node.chronicle.forget()
             node.history_checked = node.grants_read = 0
             node.epoch_secrets = {}

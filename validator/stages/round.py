@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 
 from validator.chain.errors import RpcFault
+from validator.chain.shared_sender import Sending
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.lifecycle import Phase, RoundState
@@ -29,7 +30,7 @@ def tick(node: Node) -> None:
     discover.learn_keys(node)
     history.check(node)
     if node.identity is not None:
-        _guarded("transactions", node.identity.sender.resume)
+        _guarded("transactions", partial(_look_after, node, node.identity.sender))
     now = node.finalised_time()
     rounds = [(state, state.phase(now)) for state in node.chronicle.rounds().values()]
     for state, phase in rounds:
@@ -39,6 +40,10 @@ def tick(node: Node) -> None:
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
             _guarded(f"round {state.round}", partial(_prefetch, node, state))
+
+
+def _look_after(node: Node, sender: Sending) -> None:
+    node.unsettled = len(sender.resume())
 
 
 def _prefetch(node: Node, state: RoundState) -> None:
@@ -79,7 +84,10 @@ def _score(node: Node, state: RoundState) -> None:
     """Scoring is dear: after a failure it is tried again only after a pause that doubles."""
     key = (state.round, state.attempt)
     failures, not_before = node.score_failures.get(key, (0, 0.0))
-    if node.clock() < not_before:
+    if node.clock() < not_before or node.journal.step(*key, "scored") is not None:
+        return
+    if not node.scoring.acquire(blocking=False):  # memory and processors of this machine suffice for one at a time
+        log.info("another DAO is being scored; this one's turn comes next", round=state.round)
         return
     try:
         score.run(node, state, manifest_of(node, state))
@@ -87,6 +95,8 @@ def _score(node: Node, state: RoundState) -> None:
         pause = min(SCORE_RETRY_SECONDS * 2**failures, MAX_SCORE_RETRY_SECONDS)
         node.score_failures[key] = (failures + 1, node.clock() + pause)
         raise
+    finally:
+        node.scoring.release()
 
 
 def manifest_of(node: Node, state: RoundState) -> Manifest:
