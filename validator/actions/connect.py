@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ import structlog
 from web3 import Web3
 
 from validator.actions.home import PROTECTION, account, attester, has_keys, hpke_secret
+from validator.actions.transactions import MAIN, open_file, shared_transactions
 from validator.chain.contracts.registry import ContributionRegistry
 from validator.chain.contracts.token import Token
 from validator.chain.deploy import load_deployment
@@ -18,6 +18,7 @@ from validator.chain.fees import GWEI, Policy
 from validator.chain.follower import Finality, Follower
 from validator.chain.rpc import connect
 from validator.chain.sender import Sender
+from validator.chain.shared_sender import ScopedSender
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store, open_store
@@ -95,13 +96,9 @@ def open_chain(settings: Settings) -> Web3:
     return connect(urls, settings.rpc_timeout, stale_blocks=settings.stale_blocks)
 
 
-def open_journal(settings: Settings, name: str = "journal.sqlite") -> Journal:
+def open_journal(settings: Settings, name: str = MAIN) -> Journal:
     """This home's journal, made if there is none."""
-    path = settings.path(name)
-    try:
-        return Journal(path)
-    except sqlite3.Error as error:
-        raise ConnectError(f"the journal {path} cannot be used ({error}): restore it from a backup") from None
+    return open_file(settings.path(name))
 
 
 def open_view(settings: Settings) -> View:
@@ -115,7 +112,7 @@ def open_wallet(settings: Settings) -> Wallet:
     """The home's account, ready to act on the configured DAO."""
     signer = account(settings)
     view = open_view(settings)
-    sender = open_sender(settings, view.w3, signer, open_journal(settings))
+    sender = open_sender(settings, view.w3, signer, shared_transactions(settings) or open_journal(settings))
     return wallet_of(view, signer, sender)
 
 
@@ -147,16 +144,18 @@ def open_node(
     journal = journal or open_journal(settings)
     store = open_store(settings.content_spec())
     journal.bind(deployment.chain_id, deployment.rounds)
-    reader, identity = None, None
+    reader, identity, transactions = None, None, None
     if has_keys(settings):
         signer, secret = account(settings), hpke_secret(settings)
         reader = Reader(signer.address, secret)
         if not dry_run:
+            transactions = shared_transactions(settings)
+            sender = open_sender(settings, w3, signer, transactions or journal)
             identity = Identity(
                 operator=signer.address,
                 hpke_secret=secret,
                 signer=attester(settings, signer),
-                sender=open_sender(settings, w3, signer, journal),
+                sender=sender if transactions is None else ScopedSender(sender, deployment.rounds.lower()),
                 protection=SigningProtection(settings.path(PROTECTION)),
             )
     if identity is None and not quiet:
@@ -171,6 +170,7 @@ def open_node(
         store=store,
         reader=reader,
         identity=identity,
+        transactions=transactions,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,
     )

@@ -7,17 +7,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import structlog
 
-from validator.actions.connect import ConnectError, open_chain, open_journal, open_node, open_sender
+from validator.actions.connect import open_chain, open_journal, open_node, open_sender
 from validator.actions.home import PROTECTION, account, attester, has_keys, hpke_secret
+from validator.actions.transactions import MAIN, about, shared_transactions
 from validator.chain.sender import Sender
 from validator.chain.shared_sender import ScopedSender
 from validator.journal import Journal, SigningProtection
@@ -25,9 +24,6 @@ from validator.settings import Settings
 from validator.stages.node import Identity, Node
 
 log = structlog.get_logger("connect")
-
-MAIN, SHARED = "journal.sqlite", "transactions.sqlite"
-_UNSETTLED = "SELECT count(*) FROM intents WHERE outcome IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +40,9 @@ def openers(settings: Settings, *, dry_run: bool) -> list[tuple[str, Callable[[]
     """For each configured DAO its contract and what opens its node.
 
     One that cannot be opened holds up no other. Raises ValidatorError only for what concerns them all: keys, signing
-    history, transactions under way elsewhere.
+    history, journal of the sender.
     """
     contracts = settings.entries()
-    _refuse_stranded(settings, SHARED if len(contracts) == 1 else MAIN)
     if len(contracts) == 1:
         node = open_node(settings, dry_run=dry_run)
         return [(contracts[0], lambda: node)]
@@ -58,7 +53,8 @@ def openers(settings: Settings, *, dry_run: bool) -> list[tuple[str, Callable[[]
 
 def _share(settings: Settings) -> Shared:
     signer = account(settings)
-    transactions = Journal(settings.path(SHARED))
+    transactions = shared_transactions(settings, create=True)
+    assert transactions is not None
     sender = open_sender(settings, open_chain(settings), signer, transactions)
     base = Identity(
         operator=signer.address,
@@ -98,38 +94,5 @@ def journal_name(settings: Settings, contract: str) -> str:
     own = f"journal-{contract.lower()}.sqlite"
     if len(settings.entries()) == 1:
         return MAIN
-    first = not settings.path(own).exists() and _about(settings.path(MAIN)) == contract.lower()
+    first = not settings.path(own).exists() and about(settings.path(MAIN)) == contract.lower()
     return MAIN if first else own
-
-
-def _about(path: Path) -> str:
-    """The contract that a journal is about; "" if there is none."""
-    rows = peek(path, "SELECT contract FROM about")
-    return str(rows[0][0]) if rows else ""
-
-
-def _refuse_stranded(settings: Settings, name: str) -> None:
-    """Transactions under way in a journal that nobody would look after would block the key's nonces."""
-    rows = peek(settings.path(name), _UNSETTLED)
-    if rows and rows[0][0]:
-        raise ConnectError(
-            f"{settings.path(name)} holds {rows[0][0]} transactions under way, sent while this home followed "
-            f"{'one DAO' if name == MAIN else 'several DAOs'}: run it that way once more until none is left "
-            "(`validator check` counts them), then change `contract`"
-        )
-
-
-def peek(path: Path, sql: str) -> list[tuple[object, ...]]:
-    """Rows of a journal that another process may have open; none if there is no such file. Takes no lock that would
-    disturb it. Raises ConnectError for a file that is no journal.
-    """
-    if not path.exists():
-        return []
-    try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
-        try:
-            return db.execute(sql).fetchall()
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise ConnectError(f"the journal {path} cannot be read ({error}): restore it from a backup") from None

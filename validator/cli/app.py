@@ -20,6 +20,7 @@ from validator.cli import (
     keys,
     keys_import,
     node,
+    preflight,
     upkeep,
     web,
 )
@@ -42,7 +43,7 @@ keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
-for room in (devchain, node, convert, contributor, audit, faults, web, demo):
+for room in (devchain, node, preflight, convert, contributor, audit, faults, web, demo):
     room.register(app)
 
 

@@ -46,6 +46,10 @@ class Slot:
         """The primary key."""
         return (self.chain_id, self.contract.lower(), self.validator.lower(), self.round, self.attempt)
 
+    def lowered(self) -> Slot:
+        """The same slot, its addresses in lower case: equal slots compare as equal."""
+        return Slot(*self.key())
+
 
 _Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,8 @@ from validator.journal import interchange
 from validator.journal.interchange import UNKNOWN, ProtectionError, Slot
 
 __all__ = ["ProtectionError", "SigningProtection", "Slot"]
+
+RETRY_SECONDS = 0.2
 
 _EXISTS = "{} exists already; signing history is never overwritten"
 _MISSING = (
@@ -174,3 +177,31 @@ class SigningProtection:
             sql = f"SELECT digest FROM signatures WHERE {_ONE}"  # noqa: S608 - our own words
             row = self._db.execute(sql, slot.key()).fetchone()
         return row[0] if row else None
+
+
+def inspect(path: Path) -> list[tuple[Slot, bytes]]:
+    """What a history holds, without its lock: a node may be running with it. Raises `ProtectionError` for a file that
+    is damaged.
+
+    What is read while a node writes may be torn for a moment, so a damage has to show more than once.
+    """
+    for last in (False, False, True):
+        try:
+            return _inspect(path)
+        except (sqlite3.Error, ProtectionError) as error:
+            if last:
+                raise ProtectionError(f"{path} is damaged ({error}): restore it from a backup, or rebuild it") from None
+            time.sleep(RETRY_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def _inspect(path: Path) -> list[tuple[Slot, bytes]]:
+    # Immutable: SQLite then takes no lock, which the node that runs with this file would not give.
+    db = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    try:
+        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise ProtectionError(verdict)
+        return [(Slot(*row[:5]), bytes(row[5])) for row in db.execute("SELECT * FROM signatures")]
+    finally:
+        db.close()

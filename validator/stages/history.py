@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import structlog
 
 from validator.chain.typed_data import attestation_digest, recover
-from validator.chain.types import Attestation
+from validator.chain.types import Attestation, Deployment
 from validator.journal import ProtectionError, SigningProtection
 from validator.journal.interchange import UNKNOWN
 from validator.journal.protection import Slot
@@ -29,7 +29,7 @@ def check(node: Node) -> None:
     if identity is None:
         return
     attested = node.chronicle.facts("Attested")
-    for slot, digest in _ours(node, identity, attested[node.history_checked :]):
+    for slot, digest in _news(node, identity, attested[node.history_checked :]):
         known = identity.protection.signed(slot)
         if known == UNKNOWN:
             identity.protection.learn(slot, digest)
@@ -51,7 +51,7 @@ def rebuild(node: Node, reader: Reader, history: SigningProtection) -> tuple[int
     now. An attempt that begins later cannot have been signed for.
     """
     proven = 0
-    for slot, digest in _ours(node, reader, node.chronicle.facts("Attested")):
+    for slot, digest in _news(node, reader, node.chronicle.facts("Attested")):
         history.learn(slot, digest)
         proven += 1
     blocked = 0
@@ -65,15 +65,20 @@ def rebuild(node: Node, reader: Reader, history: SigningProtection) -> tuple[int
     return proven, blocked
 
 
-def _ours(node: Node, reader: Reader, attested: list[Fact]) -> Iterator[tuple[Slot, bytes]]:
-    """Attestations by our operator that one of its signing keys has really signed: an endpoint may say anything."""
-    operator = reader.operator.lower()
-    keys = {
-        fact.args["signer"] for fact in node.chronicle.facts("ValidatorJoined") if fact.args["operator"] == operator
-    }
-    place = node.deployment
-    for fact in attested:
-        if fact.args["operator"] != operator:
+def _news(node: Node, reader: Reader, attested: Sequence[Fact]) -> Iterator[tuple[Slot, bytes]]:
+    return ours(node.deployment, reader.operator, [*node.chronicle.facts("ValidatorJoined"), *attested])
+
+
+def ours(place: Deployment, operator: str, facts: Sequence[Fact]) -> Iterator[tuple[Slot, bytes]]:
+    """Attestations by an operator out of `facts` (it joined, it attested), which one of its signing keys has really
+    signed: an endpoint may say anything. Raises `ProtectionError` for another one.
+    """
+    operator, keys = operator.lower(), set[str]()
+    for fact in facts:
+        if fact.name not in ("ValidatorJoined", "Attested") or fact.args["operator"] != operator:
+            continue
+        if fact.name == "ValidatorJoined":
+            keys.add(fact.args["signer"])
             continue
         digest = attestation_digest(place.chain_id, place.rounds, Attestation(**fact.args["attestation"]))
         signed_by = recover(digest, bytes(fact.args["signature"]))
@@ -82,7 +87,7 @@ def _ours(node: Node, reader: Reader, attested: list[Fact]) -> Iterator[tuple[Sl
                 f"the endpoint shows an attestation of round {fact.args['round']} as ours that our key has not signed: "
                 "it lies, use another one"
             )
-        yield Slot(place.chain_id, place.rounds, reader.operator, fact.args["round"], fact.args["attempt"]), digest
+        yield Slot(place.chain_id, place.rounds, operator, fact.args["round"], fact.args["attempt"]), digest
 
 
 def _unsettled(node: Node) -> Iterator[tuple[RoundState, int]]:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from eth_utils.address import to_checksum_address
+
 from validator.chain.errors import ChainError
 from validator.chain.rpc import understood
-from validator.content import Cid, ContentError
+from validator.content import ContentError, Store
 from validator.rounds.lifecycle import RoundState
 from validator.stages.node import Node
 
@@ -58,7 +60,7 @@ def look(node: Node, before: Duty | None) -> Duty:
     asked, now = known, time.monotonic()
     if now - known.asked_at >= LOOK_SECONDS:
         head, balance = _chain(node, known)
-        asked = Duty(head_time=head, balance_wei=balance, content_fault=_content(node), asked_at=now)
+        asked = Duty(head_time=head, balance_wei=balance, content_fault=probe(node.store), asked_at=now)
     return Duty(
         head_time=asked.head_time,
         finalised_time=mark.timestamp if mark else 0,
@@ -79,16 +81,16 @@ def _chain(node: Node, known: Duty) -> tuple[int, int | None]:
         if node.identity is None:
             return head, None
         with understood("a balance"):
-            return head, int(node.w3.eth.get_balance(node.identity.sender.address))
+            return head, int(node.w3.eth.get_balance(to_checksum_address(node.identity.sender.address)))
     except ChainError:
         return known.head_time, known.balance_wei
 
 
-def _content(node: Node) -> str:
-    """Why the content store does not keep what it is given, or "". The probe is always the same file."""
+def probe(store: Store) -> str:
+    """Why a content store does not keep what it is given, or "". The probe is always the same file."""
     try:
-        cid: Cid = node.store.put(PROBE)
-        if node.store.read(cid, len(PROBE)) != PROBE:
+        cid = store.put(PROBE)
+        if store.read(cid, len(PROBE)) != PROBE:
             return "it returned another file than was put into it"
     except (ContentError, OSError) as error:
         return str(error)

@@ -1,11 +1,13 @@
-"""What an operator does with keys and signing history between rounds, on the embedded chain: lose, rebuild, return."""
+"""What an operator does on the embedded chain: follow two DAOs, lose and rebuild a history, leave and return."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,18 +15,24 @@ import pytest
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
 from validator.actions.connect import open_wallet
-from validator.actions.home import ACCOUNT, PROTECTION, attester, create_signing_key
+from validator.actions.found import TOKEN, found, read_substance, record_key
+from validator.actions.home import ACCOUNT, PROTECTION, attester, create_signing_key, identifiers
 from validator.actions.operator import OperatorError, join, request_exit, withdraw
 from validator.actions.protection import Rebuilt, rebuild_history
-from validator.actions.steward import mint
+from validator.actions.several import openers
+from validator.actions.steward import admit, fund, grant, mint, publish, rotate_key
+from validator.actions.transactions import peek
 from validator.chain.errors import SignerFault
 from validator.chain.signer import read_keystore
 from validator.chain.types import Call
-from validator.demo.dao import STAKE
-from validator.journal import ProtectionError
+from validator.daemon import tickers_of
+from validator.demo.dao import PARAMETERS, STAKE
+from validator.journal import Journal, ProtectionError
 from validator.rounds.lifecycle import Phase
+from validator.settings import Settings
 from validator.stages.node import Node
 from validator.stages.round import tick
+from validator.ticker import Ticker
 
 NAME = "validator-1"
 SIGNER = Path(__file__).parents[1] / "chain" / "web3signer.py"
@@ -69,6 +77,78 @@ def attested(world: World, number: int) -> list[tuple[int, bytes]]:
         for f in world.facts()
         if f.name == "Attested" and f.args["round"] == number
     ]
+
+
+class Twin(World):
+    """A second DAO on the chain of `world`, with the same model, and a steward of its own."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "store").symlink_to(world.folder / "store")  # one content network
+        self.folder, self.chain, self.w3 = folder, world.chain, world.w3
+        self._journal, self._crowd, self._rng = Journal(folder / "crowd.sqlite"), world._crowd, world._rng
+        self.names, self.keys = [], {}
+        self.add_home("steward")
+        self.wallet = found(self.home("steward"), replace(PARAMETERS, max_contributions=2), None, "finalized")
+        self._point("steward")
+        self.steward = self.home("steward")
+        rotate_key(self.wallet, self.steward, light=True)
+        publish(self.wallet, read_substance(world.folder / "dao"), record_key(self.steward, light=True))
+        token = self.wallet.token(self.wallet.deployment.reward_token)
+        self.wallet.sender.send(token.mint(self.wallet.signer.address, 10_000 * TOKEN), intent="mint-reward")
+        fund(self.wallet, 10_000 * TOKEN)
+
+
+def admit_to(twin: World, settings: Settings) -> None:
+    """Let the home of `settings` join `twin` too, with the keys that it has."""
+    keys = identifiers(settings)
+    mint(twin.wallet, twin.wallet.deployment.stake_token, keys.address, STAKE)
+    admit(twin.wallet, keys.address)
+    join(open_wallet(settings.model_copy(update={"contract": twin.wallet.deployment.rounds})), keys.hpke_key, STAKE)
+    grant(twin.wallet, twin.steward, keys.address, keys.hpke_key, [1])
+
+
+def test_several__two_daos_and_one_that_is_none__both_rounds_end_with_one_key_and_no_nonce_twice(
+    world: World, tmp_path: Path
+):
+    settings = world.home(NAME)
+    twin = Twin(world, tmp_path / "twin")
+    admit_to(twin, settings)
+    numbers = [(dao, dao.wallet.contracts.rounds.current_round()) for dao in (world, twin)]
+    contracts = [world.wallet.deployment.rounds, twin.wallet.deployment.rounds, "0x" + "de" * 20]
+    several = settings.model_copy(update={"contract": ",".join(contracts)})
+    first = world.w3.eth.get_transaction_count(world.keys[NAME].address)
+    for dao, _ in numbers:
+        dao.contribute(CLEAN, NOISE)
+    tickers = tickers_of(openers(several, dry_run=False), 0.2)
+    over = threading.Event()
+
+    def run(ticker: Ticker) -> None:
+        while not over.wait(0.05):
+            ticker.run()
+
+    threads = [threading.Thread(target=run, args=(ticker,)) for ticker in tickers]
+    for thread in threads:
+        thread.start()
+    try:
+        twin.play([], lambda: all(dao.is_final(number) for dao, number in numbers), seconds=60)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
+    for dao, number in numbers:
+        assert len(attested(dao, number)) == 1
+    rows = tickers[0].node.transactions.query("SELECT nonce, outcome FROM intents ORDER BY nonce")
+    used = [nonce for nonce, outcome in rows if outcome != "displaced"]
+    assert used == list(range(min(used), min(used) + len(used)))
+    assert max(used) >= first + 8  # two reports, commits and attestations, and what else was this node's turn
+    assert tickers[2].opened is None
+    assert "0x" + "de" * 20 in tickers[2].health.last_error.lower()
+    assert all((world.folder / NAME / f"journal-{contract.lower()}.sqlite").exists() for contract in contracts[:2])
+    assert peek(world.folder / NAME / "journal.sqlite", "SELECT * FROM intents WHERE outcome IS NULL") == []
+    for ticker in tickers:
+        if ticker.opened is not None:
+            ticker.close()
 
 
 def test_rebuild__committed_but_not_revealed__reveals_what_it_had_committed_to(world: World, start: Callable[[], Node]):
