@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, settings_for
+from validator.cli.common import Content, Contract, Home, Json, Rpc, settings_for, setup_logs
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,7 @@ def check(
     from validator.actions.preflight import State, preflight
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content)
+    setup_logs(settings.log_format, "error", settings.secrets())  # the lines say it all
     lines = []
     for line in preflight(settings):
         lines.append(line)

@@ -67,7 +67,8 @@ class Node:
     open contributions either, and only follows.
 
     With several DAOs in one process, `transactions` is the journal of the sender that they share, and `scoring` is held
-    while one of them is scored. `unsettled` transactions were under way at the last tick.
+    while one of them is scored. `unsettled` are the nonces that were under way at the
+    last tick.
     """
 
     w3: Web3
@@ -88,7 +89,7 @@ class Node:
     carry: Carry = field(default_factory=Carry)
     transactions: Journal | None = None
     scoring: threading.Lock = field(default_factory=threading.Lock)
-    unsettled: int = 0
+    unsettled: tuple[int, ...] = ()
     _chronicle: Chronicle | None = None
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time

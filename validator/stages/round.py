@@ -43,7 +43,7 @@ def tick(node: Node) -> None:
 
 
 def _look_after(node: Node, sender: Sending) -> None:
-    node.unsettled = len(sender.resume())
+    node.unsettled = tuple(intent.nonce for intent in sender.resume())
 
 
 def _prefetch(node: Node, state: RoundState) -> None:

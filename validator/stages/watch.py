@@ -39,6 +39,8 @@ class Missed:
 class Duty:
     """A node seen from outside. Times in Unix seconds, 0 where not known yet; `asked_at` by the monotonic clock.
 
+    `waiting_nonce`, the lowest that is under way, has been so since `waiting_since` (monotonic clock).
+
     `content_fault` says why the content store fails, "" when it works. `missed` are the duties of the latest round in
     which this operator had any: it is empty again once a round went well.
     """
@@ -48,6 +50,8 @@ class Duty:
     finalised_block: int = 0
     content_fault: str = ""
     unsettled: int = 0
+    waiting_nonce: int | None = None
+    waiting_since: float = 0.0
     balance_wei: int | None = None
     asked_at: float = float("-inf")
     missed: frozenset[Missed] = field(default_factory=frozenset)
@@ -58,6 +62,7 @@ def look(node: Node, before: Duty | None) -> Duty:
     mark = node.journal.mark()
     known = before or Duty()
     asked, now = known, time.monotonic()
+    waiting = min(node.unsettled, default=None)
     if now - known.asked_at >= LOOK_SECONDS:
         head, balance = _chain(node, known)
         asked = Duty(head_time=head, balance_wei=balance, content_fault=probe(node.store), asked_at=now)
@@ -66,7 +71,9 @@ def look(node: Node, before: Duty | None) -> Duty:
         finalised_time=mark.timestamp if mark else 0,
         finalised_block=mark.number if mark else 0,
         content_fault=asked.content_fault,
-        unsettled=node.unsettled,
+        unsettled=len(node.unsettled),
+        waiting_nonce=waiting,
+        waiting_since=known.waiting_since if waiting == known.waiting_nonce else now,
         balance_wei=asked.balance_wei,
         asked_at=asked.asked_at,
         missed=frozenset(_missed(node)),

@@ -62,6 +62,8 @@ class NodeMetrics(Collector):
         yield _per_dao("poc_scanned_age_seconds", "Age of the newest final block scanned.", nodes, _scanned_age)
         yield _per_dao("poc_content_up", "1 while the content store keeps what it is given.", nodes, _content_up)
         yield _per_dao("poc_transactions_unsettled", "Transactions under way.", nodes, _of_duty("unsettled"))
+        words = "How long the next transaction has been under way."
+        yield _per_dao("poc_transaction_waiting_seconds", words, nodes, _waiting)
         yield _per_dao("poc_account_balance_wei", "Coin of the account that pays gas.", nodes, _of_duty("balance_wei"))
         words = "Duties whose deadline passed in the latest round that asked any."
         yield _per_dao(
@@ -166,6 +168,11 @@ def _in_tick(vitals: Vitals) -> float:
 def _scanned_age(vitals: Vitals) -> float | None:
     duty = vitals.pulse.duty
     return max(0.0, vitals.now() - duty.finalised_time) if duty is not None and duty.finalised_time else None
+
+
+def _waiting(vitals: Vitals) -> float:
+    duty = vitals.pulse.duty
+    return vitals.clock() - duty.waiting_since if duty is not None and duty.waiting_nonce is not None else 0.0
 
 
 def _content_up(vitals: Vitals) -> float | None:

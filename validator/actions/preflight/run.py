@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from validator.actions.connect import View, open_view
@@ -23,10 +24,7 @@ from validator.stages.chronicle import to_fact
 from validator.stages.watch import probe
 
 _NEEDED = ("Attested", "ValidatorJoined", "KeyEpochPublished", "KeyGranted")
-_EVENTS = (
-    "SELECT block, log_index, transaction_hash, contract, name, args FROM events "
-    f"WHERE name IN ({', '.join(repr(name) for name in _NEEDED)}) ORDER BY block, log_index"
-)
+_EVENTS = "SELECT block, log_index, transaction_hash, contract, name, args FROM events ORDER BY block, log_index"
 
 
 def preflight(settings: Settings) -> Iterator[Line]:
@@ -80,7 +78,7 @@ def _dao(alone: Settings, all_: Settings, keys: Keys) -> Iterator[Line]:
     yield passed("contracts", f"code and wiring of {alone.entry()} are this release's")
     yield from answered("clock and chain", partial(chain.head_clock, view.w3, alone))
     yield from answered("manifest", partial(chain.manifest, view), "is the content store that of the DAO?")
-    if not keys.operator:
+    if not keys.hpke_secret:
         return
     yield from answered("membership", partial(chain.membership, view, keys))
     yield from answered("gas", partial(chain.coin, view, keys))
@@ -98,8 +96,6 @@ def _facts(alone: Settings, all_: Settings, view: View) -> list[Fact]:
     """What a node of this home has scanned, or else what a scan finds now."""
     path = all_.path(journal_name(all_, alone.entry()))
     if about(path) == alone.entry().lower():
-        rows = peek(path, _EVENTS)
-        return [
-            to_fact(Row(block, index, tx, where, name, unpack(args))) for block, index, tx, where, name, args in rows
-        ]
+        rows = (Row(*row) for row in peek(path, _EVENTS) if row[4] in _NEEDED)
+        return [to_fact(replace(row, args=unpack(row.args))) for row in rows]
     return [fact for fact in scan(view.follower()) if fact.name in _NEEDED]
