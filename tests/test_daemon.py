@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -133,6 +137,22 @@ def test_run__digests_of_another_protocol__names_the_culprit_and_health_shows_it
     for answer in (alive(Vitals(strange.health, 1.0)), ready(Vitals(strange.health, 1.0))):
         assert not answer.ok
         assert answer.reason.startswith("FAILED: linear")
+
+
+@pytest.mark.parametrize("stop_seconds", [1.0, pytest.param(module.STOP_SECONDS, marks=pytest.mark.slow)])
+def test_sigterm__steps_that_never_end_and_all_processors_busy__ends_within_what_is_promised(stop_seconds: float):
+    program = Path(__file__).with_name("loaded_daemon.py")
+    words = [sys.executable, str(program), str(stop_seconds)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:
+        try:
+            assert process.stdout is not None
+            assert any(line == "started\n" for line in process.stdout)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            assert time.monotonic() - begun < stop_seconds + 2  # 10 s in all, as it is shipped
+        finally:
+            process.kill()
 
 
 # Several DAOs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,17 @@ import pytest
 from tests.cli.commands import Outcome, Zygote
 from tests.cli.conftest import ADMITTED
 from tests.support import World
-from validator.chain.signer import create_keystore
+from validator.actions.connect import open_view
+from validator.actions.preflight import State
+from validator.actions.preflight.chain import matching
+from validator.actions.preflight.keys import Keys, keys, protection
+from validator.actions.preflight.line import answered
+from validator.actions.preflight.machine import chain_clock
+from validator.actions.preflight.run import _daos, _keys
+from validator.chain.signer import LocalSigner, create_keystore
 from validator.journal import SigningProtection
-from validator.journal.interchange import FORMAT, UNKNOWN
+from validator.journal.interchange import FORMAT
+from validator.settings import load_settings
 from validator.stages.round import tick
 
 NAME = "validator-1"
@@ -86,17 +95,7 @@ def test_check__home_of_a_running_node__passes_and_tells_everything(run: Zygote,
     for name, words in expected.items():
         if words:
             assert words in said[name]["found"], said[name]
-    assert "chain 1337" in next(line["found"] for name, line in said.items() if name.startswith("RPC 0"))
-
-
-def test_check__for_people__is_one_line_a_question_and_a_sum(run: Zygote, world: World):
-    out = run("check", "--home", str(world.folder / NAME)).answered().splitlines()
-    assert out[0].startswith("pass  account key: 0x")
-    assert out[-1].endswith("0 failed")
-
-
-def lose_history(home: Path, world: World) -> None:
-    (home / "protection.sqlite").unlink()
+    assert "chain 31337" in next(line["found"] for name, line in said.items() if name.startswith("RPC 0"))
 
 
 def empty_history(home: Path, world: World) -> None:
@@ -116,22 +115,22 @@ def other_signing_key(home: Path, world: World) -> None:
     create_keystore(home / "keys/signing.json", b"\x07" * 32, (home / "password").read_text().strip(), light=True)
 
 
-def other_hpke_key(home: Path, world: World) -> None:
-    (home / "keys/hpke.json").unlink()
-    create_keystore(home / "keys/hpke.json", b"\x07" * 32, (home / "password").read_text().strip(), light=True)
-
-
 # Several things at once: each run tests the whole machine, which takes its time. They must not hide each other.
 @pytest.mark.parametrize(
     ("spoil", "environment", "told"),
     [
         (
-            [wrong_password, lose_history],
-            {"VALIDATOR_CONTENT": "gateway:http://127.0.0.1:9"},
+            [wrong_password, damaged_history],
+            {
+                "VALIDATOR_CONTENT": "gateway:http://127.0.0.1:9",
+                "VALIDATOR_RPC": "http://127.0.0.1:9/v3/secret-key-0123456789",
+            },
             {
                 "keys": "password for the keystore",
-                "signing history": "is missing",
+                "signing history": "is damaged",
                 "content store": "gateway:http://127.0.0.1:9",
+                "RPC 0 http://127.0.0.1:9/…": "connection refused",
+                "contracts": "connection refused",
             },
         ),
         (
@@ -141,28 +140,7 @@ def other_hpke_key(home: Path, world: World) -> None:
                 "signing history and chain": "1 attestations that it does not know, first round 1",
                 "keys and chain": "this home signs as",
                 "content store": "cannot use /dev/null",
-            },
-        ),
-        (
-            [damaged_history, other_hpke_key],
-            {},
-            {"signing history": "is damaged", "keys and chain": "another one than this home's"},
-        ),
-        (
-            [],
-            {"VALIDATOR_SIGNER_URL": "http://127.0.0.1:9", "VALIDATOR_SIGNER_ADDRESS": "0x" + "5" * 40},
-            {"keys": "connection refused"},
-        ),
-        (
-            [],
-            {
-                "VALIDATOR_SIGNING_ADDRESS": "0x" + "5" * 40,
-                "VALIDATOR_RPC": "http://127.0.0.1:9/v3/secret-key-0123456789",
-            },
-            {
-                "keys": "a remote signer needs signer_url",
-                "RPC 0 http://127.0.0.1:9/…": "connection refused",
-                "contracts": "connection refused",
+                "manifest": "cannot use /dev/null",
             },
         ),
     ],
@@ -191,17 +169,64 @@ def test_check__admitted_but_not_joined__is_a_warning_with_the_command(run: Zygo
     assert said["key grants"]["state"] == "warn"
 
 
-def test_check__home_without_anything__warns_of_keys_and_fails_without_a_dao(run: Zygote, tmp_path: Path):
-    said = lines(run("check", "--json", "--home", str(tmp_path), "--rpc", "http://127.0.0.1:9"), 1)
-    assert said["keys"]["state"] == "warn"
-    assert "no DAO is configured" in said["DAO"]["found"]
-
-
-def test_check__attempts_are_blocked__are_counted(check: Callable[..., Outcome], copy: Path, world: World):
+def test_check__attempts_are_blocked__are_counted_and_people_get_a_line_a_question(
+    run: Zygote, copy: Path, world: World
+):
     history = SigningProtection(copy / "protection.sqlite")
     document = json.loads(history.export())
     entry = {**document["signatures"][0], "round": 9, "digest": None}
     history.merge(json.dumps({"format": FORMAT, "signatures": [entry]}).encode())
     history.close()
-    assert bytes(32) == UNKNOWN
-    assert "2 entries, 1 of them blocked" in lines(check(), 0)["signing history"]["found"]
+    out = run("check", "--home", str(copy)).answered().splitlines()
+    assert out[0] == f"pass  account key: {world.keys[NAME].address} (keystore)"
+    assert "pass  signing history: sound: 2 entries, 1 of them blocked" in out
+    assert out[-1].endswith("0 failed")
+
+
+# The questions by themselves
+
+
+def test_keys__remote_signer_is_gone_or_named_by_half__is_said(world: World):
+    options = {"signer_url": "http://127.0.0.1:9", "signer_address": world.keys[NAME].address}
+    for chosen, told in (({**options}, "connection refused"), ({"signing_address": "0x" + "5" * 40}, "signer_url")):
+        settings = world.home(NAME).model_copy(update=chosen)
+        (line,) = (x for x in answered("keys", partial(keys, settings, Keys())) if x.state is State.FAIL)
+        assert told in line.found
+
+
+def test_protection__missing__names_the_ways_to_get_one(tmp_path: Path):
+    (line,) = protection(tmp_path / "none.sqlite", Keys(), None, [])
+    assert line.state is State.FAIL
+    assert "protection-rebuild" in line.cure
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "told"),
+    [
+        (0, State.PASS, "0 s old"),
+        (300, State.PASS, "300 s old"),
+        (301, State.FAIL, "301 s old by this machine's clock"),
+        (-30, State.PASS, "0 s old"),
+        (-31, State.FAIL, "31 s behind the chain's newest block"),
+    ],
+)
+def test_chain_clock__age_of_the_newest_block__is_judged(age: int, state: State, told: str):
+    (line,) = chain_clock(1_000_000, 300.0, 1_000_000.0 + age)
+    assert (line.state, told in line.found) == (state, True)
+
+
+def test_membership__other_hpke_key__fails(world: World):
+    found = Keys(account=LocalSigner(b"\x01" * 32), attester=LocalSigner(b"\x01" * 32), hpke_secret=b"\x07" * 32)
+    view = open_view(world.home(NAME))
+    signer = view.contracts.validators.signer_of(world.keys[NAME].address)
+    (told,) = matching(signer, world.keys[NAME].hpke_key, found)
+    assert "expects signatures by" in told.found
+    (told,) = matching(found.operator, world.keys[NAME].hpke_key, found)
+    assert "HPKE key on chain is another" in told.found
+
+
+def test_home__without_anything__warns_of_keys_and_fails_without_a_dao(tmp_path: Path):
+    settings = load_settings(tmp_path)
+    assert [line.state for line in _keys(settings, Keys())] == [State.WARN]
+    (line,) = answered("DAO", partial(_daos, settings, Keys()))
+    assert "no DAO is configured" in line.found

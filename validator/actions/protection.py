@@ -29,7 +29,7 @@ def rebuild_history(settings: Settings) -> Rebuilt:
     """
     if not has_keys(settings):
         raise HomeError(f"{settings.home} has no keys whose history could be rebuilt: `validator keys create`")
-    node = open_node(settings, dry_run=True)
+    node = open_node(settings, dry_run=True, quiet=True)
     try:
         assert node.reader is not None
         with understood("its newest block"):

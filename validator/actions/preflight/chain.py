@@ -16,6 +16,7 @@ from validator.chain.endpoint import mask
 from validator.chain.errors import RpcFault
 from validator.chain.finality import heights
 from validator.chain.rpc import connect, understood
+from validator.content import open_store
 from validator.envelope import public_key
 from validator.rounds.lifecycle import Fact
 from validator.rounds.score import own_versions
@@ -83,7 +84,7 @@ def membership(view: View, keys: Keys) -> Iterator[Line]:
         )
         yield warned("membership", f"{operator} is not a validator of this DAO", cure)
         return
-    yield from _matching(member.signer, member.hpke_key, keys)
+    yield from matching(member.signer, member.hpke_key, keys)
     least = view.contracts.dao.parameters().min_stake
     words = f"stake {member.stake}, weight {member.weight} of {validators.total_weight()}"
     if member.exit_at:
@@ -94,7 +95,8 @@ def membership(view: View, keys: Keys) -> Iterator[Line]:
         yield passed("stake", words)
 
 
-def _matching(signer: str, hpke_key: bytes, keys: Keys) -> Iterator[Line]:
+def matching(signer: str, hpke_key: bytes, keys: Keys) -> Iterator[Line]:
+    """Whether what the chain has of an operator, signing address and HPKE key, are this home's."""
     if keys.attester is None or signer != keys.attester.address:
         ours = keys.attester.address if keys.attester is not None else "none"
         cure = "bring back keys/signing.json (or signing_address) of the key that joined"
@@ -139,13 +141,13 @@ def grants(view: View, keys: Keys, facts: list[Fact]) -> Iterator[Line]:
         yield warned("key grants", f"key epoch {epoch} was not granted to {keys.operator}", "ask the DAO's steward")
 
 
-def manifest(view: View) -> Iterator[Line]:
+def manifest(view: View, settings: Settings) -> Iterator[Line]:
     """Whether this release scores what the DAO's manifest asks for."""
     version = view.contracts.dao.manifest_version()
     if version == 0:
         yield warned("manifest", "the DAO has published none yet", "nothing can be scored before it has")
         return
-    asked = load_manifest(view.store, view.contracts.dao.manifest(version)).versions
+    asked = load_manifest(open_store(settings.content_spec()), view.contracts.dao.manifest(version)).versions
     have, want = own_versions().model_dump(), asked.model_dump()
     wrong = [f"{name} {want[name]} (here {have[name]})" for name in want if want[name] != have[name]]
     if wrong:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from validator.actions.connect import View, open_view
+from validator.actions.connect import View, finality_of, open_chain, view_of
 from validator.actions.home import PROTECTION, has_keys
 from validator.actions.preflight import chain, machine
 from validator.actions.preflight import keys as key_checks
@@ -15,7 +15,9 @@ from validator.actions.preflight.line import Line, answered, failed, passed, war
 from validator.actions.several import journal_name
 from validator.actions.transactions import about, peek
 from validator.audit.case import scan
+from validator.chain.deploy import load_deployment
 from validator.content import Store, open_store
+from validator.content.layered import LayeredStore
 from validator.errors import ValidatorError
 from validator.journal.database import Row, unpack
 from validator.rounds.lifecycle import Fact
@@ -71,14 +73,17 @@ def _daos(settings: Settings, keys: Keys) -> Iterator[Line]:
 
 def _dao(alone: Settings, all_: Settings, keys: Keys) -> Iterator[Line]:
     try:
-        view = open_view(alone)
+        w3 = open_chain(alone)
+        deployment = load_deployment(w3, alone.entry())
     except ValidatorError:
         yield from answered("signing history", partial(_history, alone, keys, None, []))
         raise
+    view = view_of(w3, deployment, LayeredStore([]), finality_of(alone))  # content has a line of its own
     yield passed("contracts", f"code and wiring of {alone.entry()} are this release's")
     yield from answered("clock and chain", partial(chain.head_clock, view.w3, alone))
-    yield from answered("manifest", partial(chain.manifest, view), "is the content store that of the DAO?")
+    yield from answered("manifest", partial(chain.manifest, view, alone), "is the content store that of the DAO?")
     if not keys.hpke_secret:
+        yield from answered("signing history", partial(_history, alone, keys, None, []))
         return
     yield from answered("membership", partial(chain.membership, view, keys))
     yield from answered("gas", partial(chain.coin, view, keys))
