@@ -24,7 +24,9 @@ from validator.content import Store, open_store
 from validator.errors import ValidatorError
 from validator.journal import Journal, SigningProtection
 from validator.settings import Settings
+from validator.stages.backfill import Backfill
 from validator.stages.node import Contracts, Identity, Node, Reader
+from validator.stages.range_log import JournalledRanges
 from validator.stages.transaction_log import JournalledTransactions
 
 log = structlog.get_logger("connect")
@@ -152,11 +154,15 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
     if identity is None:
         why = "asked for" if dry_run else "this home has no keys, so nothing can be opened or scored either"
         log.warning("dry run: this node signs and sends nothing", reason=why)
+    backfill = Backfill()
     return Node(
         w3=w3,
         deployment=deployment,
         contracts=Contracts.of(w3, deployment),
-        follower=Follower(w3, deployment, finality_of(settings)),
+        follower=Follower(
+            w3, deployment, finality_of(settings), memory=JournalledRanges(journal), watch=backfill.reached
+        ),
+        backfill=backfill,
         journal=journal,
         store=store,
         reader=reader,

@@ -20,6 +20,7 @@ from validator.content import Store
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
 from validator.rounds.types import Carry
+from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
 
 
@@ -82,6 +83,7 @@ class Node:
     grants_read: int = 0
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
     carry: Carry = field(default_factory=Carry)
+    backfill: Backfill = field(default_factory=Backfill)
     _chronicle: Chronicle | None = None
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
@@ -93,6 +95,16 @@ class Node:
         if self._chronicle is None:
             self._chronicle = Chronicle(self.journal)
         return self._chronicle
+
+    def forget_chain(self) -> None:
+        """After `Journal.rollback`: nothing that was derived from events still counts. What is named by a digest
+        (documents, content, what earlier rounds handed on) means the same on every branch and stays.
+        """
+        self.chronicle.forget()
+        self.epoch_secrets = {}
+        self.due_since = {}
+        self.score_failures = {}
+        self.history_checked = self.grants_read = 0
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""

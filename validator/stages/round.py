@@ -25,7 +25,8 @@ def tick(node: Node) -> None:
     """Read the chain, then do for each round what its phase asks for. A fault in one round does not hold up another,
     and what has a deadline comes before fetching for the round that is still open.
     """
-    discover.run(node)
+    if not discover.run(node):
+        return
     discover.learn_keys(node)
     history.check(node)
     if node.identity is not None:
