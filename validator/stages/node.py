@@ -82,6 +82,7 @@ class Node:
     history_checked: int = 0
     grants_read: int = 0
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
     carry: Carry = field(default_factory=Carry)
     backfill: Backfill = field(default_factory=Backfill)
     _chronicle: Chronicle | None = None
@@ -104,6 +105,7 @@ class Node:
         self.epoch_secrets = {}
         self.due_since = {}
         self.score_failures = {}
+        self.waits = {}
         self.history_checked = self.grants_read = 0
 
     def finalised_time(self) -> int:
