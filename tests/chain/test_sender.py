@@ -117,6 +117,21 @@ def test_send__waiting_too_long__is_replaced_at_the_same_nonce_with_higher_fees(
     assert balance(held) == 1
 
 
+def test_send__mined_by_a_higher_bid_of_the_same_call__returns_that_receipt(held: DevChain) -> None:
+    log = MemoryLog()
+    sender = sender_of(held, log=log)
+    waits = sender._pause
+
+    def mine_after_a_bump(seconds: float) -> None:
+        waits(seconds)
+        if len(intent_of(log, sender, "gift").attempts) == 2:
+            held.mine()
+
+    sender._pause = mine_after_a_bump
+    receipt = sender.send(gift(held), "gift", timeout=30)
+    assert receipt.transaction_hash == intent_of(log, sender, "gift").attempts[1].hash
+
+
 def test_send__an_earlier_attempt_is_mined_after_all__is_found(held: DevChain) -> None:
     log = MemoryLog()
     sender = sender_of(held, log=log)

@@ -122,8 +122,10 @@ class Sender:
         while True:
             with self._lock:
                 receipt = self._advance(current.key)
+                # With every attempt: the one that was mined may be newer than this call.
+                newest = self._stored(current.key)
             if receipt is not None:
-                return self._successful(current, receipt)
+                return self._successful(newest, receipt)
             if self._clock() >= deadline:
                 raise NotMinedYet(
                     f"{intent} was not mined within {timeout:g} s: it waits at nonce {current.nonce} of {self.address} "
@@ -186,11 +188,10 @@ class Sender:
         return self._pool.consistently(lambda: self._advance_at_one(key))
 
     def _advance_at_one(self, key: str) -> Receipt | None:
-        intent = self._log.find(self.chain_id, self.address, key)
-        if isinstance(intent, Settled):  # by another thread, meanwhile
-            return self._settled_receipt(intent)
-        if not isinstance(intent, Intent):
-            raise SendError(f"the journal lost {key}: restore it before sending anything with {self.address}")
+        found = self._log.find(self.chain_id, self.address, key)
+        if isinstance(found, Settled):  # by another thread, meanwhile
+            return self._settled_receipt(found)
+        intent = self._stored(key)
         receipt = self._mined(intent)
         if receipt is not None:
             self._settle_if_final(intent, receipt)
@@ -202,6 +203,12 @@ class Sender:
         self._keep_alive(intent, executable=used == intent.nonce)
         # A chain that mines at once, or a receipt that came in between.
         return self._mined(intent)
+
+    def _stored(self, key: str) -> Intent:
+        found = self._log.find(self.chain_id, self.address, key)
+        if found is None:
+            raise SendError(f"the journal lost {key}: restore it before sending anything with {self.address}")
+        return found.intent if isinstance(found, Settled) else found
 
     def _keep_alive(self, intent: Intent, *, executable: bool) -> None:
         newest = intent.attempts[-1]
