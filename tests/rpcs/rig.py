@@ -5,7 +5,6 @@ the way there; and what must hold afterwards.
 from __future__ import annotations
 
 import random
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,15 +18,17 @@ from tests.faults.anvil import Anvil
 from tests.faults.checks import check_transactions
 from tests.faults.tiny import TinyWorld
 from tests.integration.test_anvil import rpc
-from tests.support import CLEAN, NOISE
+from tests.support import CLEAN
 from validator.actions.connect import open_node
 from validator.chain.errors import RpcFault
+from validator.chain.follower import Follower
 from validator.chain.pool import Pool
 from validator.chain.rpc import pool_of
 from validator.chain.types import Phase
+from validator.journal import Journal
 from validator.settings import load_settings
 from validator.stages import discover
-from validator.stages.node import Node
+from validator.stages.node import Contracts, Node
 from validator.stages.round import tick
 
 NAME = "validator-1"
@@ -45,7 +46,7 @@ class RpcWorld(TinyWorld):
         "poll_seconds": 0.1,
         "stagger_seconds": 0.0,
         "finality": str(FINALITY),
-        "rpc_timeout": 1.0,
+        "rpc_timeout": 10.0,
     }
 
 
@@ -86,7 +87,7 @@ class Rig:
         self.world = RpcWorld(
             folder,
             validators=1,
-            capacity=2,
+            capacity=1,
             chain=self.chain,
             max_attempts=8,
             report_seconds=900,
@@ -136,7 +137,7 @@ class Rig:
         what `strikes` says for it is done. Returns its number.
         """
         number = self.number
-        self.world.contribute(CLEAN, NOISE)
+        self.world.contribute(CLEAN)
         waiting = dict(strikes)
         last, since = Phase.NONE, 0
         for _ in range(TICKS):
@@ -210,21 +211,25 @@ class Rig:
         check_transactions(self.world, NAME)
         state = node.chronicle.rounds()[number]
         assert state.final is not None
-        same_state(node, self.fresh())
+        same_state(node, self.fresh(node))
 
-    def fresh(self) -> Node:
-        """The same validator with an empty journal, dry, straight at the chain; caught up."""
-        home = self.world.folder / "fresh"
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(mode=0o700)
-        source = self.world.folder / NAME
-        shutil.copytree(source / "keys", home / "keys")
-        shutil.copy(source / "password", home / "password")
-        shutil.copy(source / "validator.toml", home / "validator.toml")
-        node = open_node(load_settings(home), dry_run=True)
-        assert discover.run(node)
-        discover.learn_keys(node)
-        return node
+    def fresh(self, node: Node) -> Node:
+        """The same reader with an empty journal, straight at the chain; caught up."""
+        path = self.world.folder / "fresh.sqlite"
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+        made = Node(
+            w3=self.chain.w3,
+            deployment=node.deployment,
+            contracts=Contracts.of(self.chain.w3, node.deployment),
+            follower=Follower(self.chain.w3, node.deployment, FINALITY),
+            journal=Journal(path),
+            store=node.store,
+            reader=node.reader,
+        )
+        assert discover.run(made)
+        discover.learn_keys(made)
+        return made
 
 
 def same_state(node: Node, fresh: Node) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from tests.rpcs.rig import FINALITY, STAGES, Rig, close
 from validator.chain.types import Phase
+from validator.stages.node import Node
 
 DEPTHS = range(1, 21)
-DIAGONAL = [(2, Phase.CLOSED), (FINALITY + 2, Phase.REPORTING), (FINALITY, Phase.ATTESTING), (20, Phase.FINALISED)]
+DIAGONAL = [(2, Phase.CLOSED), (FINALITY + 2, Phase.COMMITTING), (20, Phase.FINALISED)]
 
 
 @pytest.fixture(scope="module")
@@ -21,36 +24,39 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     made.close()
 
 
-def reorganised_round(rig: Rig, depth: int, stage: Phase) -> None:
+@contextmanager
+def running(rig: Rig) -> Iterator[Node]:
     node = rig.node()
     try:
-        number = rig.play(node, {stage: lambda: rig.reorganise(depth, random.Random(depth * 10 + stage))})
-        rig.check(node, number)
+        yield node
     finally:
         close(node)
 
 
-@pytest.mark.parametrize(("depth", "stage"), DIAGONAL, ids=lambda value: str(getattr(value, "name", value)).lower())
-def test_round__reorganised__ends_once_and_in_the_state_of_a_fresh_node(rig: Rig, depth: int, stage: Phase) -> None:
-    reorganised_round(rig, depth, stage)
+def reorganised_round(rig: Rig, node: Node, depth: int, stage: Phase) -> None:
+    rng = random.Random(depth * 10 + stage)
+    rig.check(node, rig.play(node, {stage: lambda: rig.reorganise(depth, rng)}))
+
+
+def test_round__reorganised__ends_once_and_in_the_state_of_a_fresh_node(rig: Rig) -> None:
+    with running(rig) as node:
+        for depth, stage in DIAGONAL:
+            reorganised_round(rig, node, depth, stage)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name.lower())
-def test_round__reorganised_by_every_depth__ends_once_and_in_the_state_of_a_fresh_node(rig: Rig, stage: Phase) -> None:
-    for depth in DEPTHS:
-        reorganised_round(rig, depth, stage)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(12))
-def test_round__reorganised_at_every_stage_of_one_round__ends_once(rig: Rig, seed: int) -> None:
-    rng = random.Random(seed)
-    node = rig.node()
-    try:
-        strikes = {stage: lambda: rig.reorganise(rng.randint(1, 20), rng) for stage in STAGES}
-        rig.check(node, rig.play(node, strikes))
-    finally:
-        close(node)
+@pytest.mark.timeout(3600)
+def test_round__every_depth_at_every_stage__ends_once_and_in_the_state_of_a_fresh_node(rig: Rig) -> None:
+    """Twenty rounds with a reorganisation at each of their stages, so that every pair of depth and stage comes once."""
+    struck: set[tuple[int, Phase]] = set()
+    with running(rig) as node:
+        for shift in DEPTHS:
+            rng, strikes = random.Random(shift), {}
+            for place, stage in enumerate(STAGES):
+                depth = 1 + (shift + 7 * place) % len(DEPTHS)
+                strikes[stage] = partial(rig.reorganise, depth, rng)
+                struck.add((depth, stage))
+            number = rig.play(node, strikes)
+            rig.check(node, number)
+            print(f"round {number}: attempt {node.chronicle.rounds()[number].attempt}, {rig.reorganisations} reorgs")
+    assert len(struck) == len(DEPTHS) * len(STAGES)
