@@ -70,6 +70,16 @@ def test_send__the_same_intent_after_it_is_final__returns_its_receipt(chain: Dev
     assert balance(chain) == 1
 
 
+def test_resume__final_but_not_scanned_yet__is_settled_once_a_rollback_would_reach_it(chain: DevChain) -> None:
+    log = MemoryLog(scanned=0)
+    sender = sender_of(chain, log=log)
+    block = sender.send(gift(chain), "gift").block
+    chain.mine(5)
+    assert [intent.key for intent in sender.resume()] == ["gift"]
+    log.scanned = block
+    assert sender.resume() == ()
+
+
 def test_send__another_call_under_a_known_intent__is_refused(chain: DevChain) -> None:
     sender = sender_of(chain)
     sender.send(gift(chain), "gift")

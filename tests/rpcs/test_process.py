@@ -17,7 +17,15 @@ from tests.rpcs.proxy import Proxy, wait
 from tests.rpcs.rig import NAME, RpcWorld
 from tests.support import CLEAN
 
-SOME = {"error": 0.03, "truncated": 0.03, "wrong_id": 0.03, "cut": 0.03, "nonce_behind": 0.2, "drop": 0.5, "narrow": 0.5}
+SOME = {
+    "error": 0.03,
+    "truncated": 0.03,
+    "wrong_id": 0.03,
+    "cut": 0.03,
+    "nonce_behind": 0.2,
+    "drop": 0.5,
+    "narrow": 0.5,
+}
 
 
 @pytest.fixture

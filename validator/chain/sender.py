@@ -227,7 +227,7 @@ class Sender:
         return None
 
     def _settle_if_final(self, intent: Intent, receipt: Receipt) -> None:
-        if receipt.block > heights(self._w3, self._policy.finality)[1]:
+        if receipt.block > self._final_height():
             return
         outcome = Outcome.MINED if _done(intent, receipt) else Outcome.REVERTED
         self._log.settled(intent, outcome, receipt.transaction_hash, receipt.block)
@@ -235,12 +235,20 @@ class Sender:
             self._broadcast_at.pop(attempt.hash, None)
         self._said -= {said for said in self._said if said[1] == intent.key}
 
+    def _final_height(self) -> int:
+        """The last final block that a rollback of the journal would find its way back from. What is final beyond that
+        is settled later: were the chain reorganised there, nobody would notice that a transaction is gone.
+        """
+        finalised, horizon = heights(self._w3, self._policy.finality)[1], self._log.horizon()
+        return finalised if horizon is None else min(finalised, horizon)
+
     def _displaced_if_final(self, intent: Intent) -> None:
-        if self._count(heights(self._w3, self._policy.finality)[1]) <= intent.nonce or self._mined(intent) is not None:
+        height = self._final_height()
+        if self._count(height) <= intent.nonce or self._mined(intent) is not None:
             return
         if not self._nonce_is_gone(intent):
             raise RpcFault(f"an endpoint counts nonce {intent.nonce} of {self.address} as used, another one does not")
-        self._log.settled(intent, Outcome.DISPLACED, None, None)
+        self._log.settled(intent, Outcome.DISPLACED, None, height)
         raise NonceTaken(
             f"nonce {intent.nonce} of {self.address}, meant for {intent.key}, was used by another program: "
             "give this node a key of its own"

@@ -16,6 +16,7 @@ class JournalledTransactions:
     """`TransactionLog` over the node's journal."""
 
     def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._rows = Intents(journal)
 
     def find(self, chain_id: int, sender: str, key: str) -> Intent | Settled | None:
@@ -32,6 +33,11 @@ class JournalledTransactions:
     def next_nonce(self, chain_id: int, sender: str) -> int:
         """One above the highest settled nonce."""
         return self._rows.next_nonce(chain_id, sender)
+
+    def horizon(self) -> int | None:
+        """The newest checkpoint's height."""
+        mark = self._journal.mark()
+        return mark.number if mark else None
 
     def prepare(self, intent: Intent) -> None:
         """Store a new intent before anything is sent."""
