@@ -352,4 +352,4 @@ def wait(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come about in time"
-        time.sleep(0.05)
+        time.sleep(0.2)

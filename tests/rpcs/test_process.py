@@ -16,6 +16,7 @@ from tests.faults.checks import check_transactions
 from tests.rpcs.proxy import Proxy, wait
 from tests.rpcs.rig import NAME, RpcWorld
 from tests.support import CLEAN
+from validator.chain.types import Phase
 
 SOME = {
     "error": 0.03,
@@ -37,7 +38,7 @@ def world(tmp_path: Path) -> Iterator[RpcWorld]:
         chain.stop()
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(300)
 def test_run__over_two_bad_endpoints__plays_a_round_stops_on_sigterm_and_shows_no_token(
     world: RpcWorld, tmp_path: Path
 ) -> None:
@@ -52,7 +53,7 @@ def test_run__over_two_bad_endpoints__plays_a_round_stops_on_sigterm_and_shows_n
         with (tmp_path / "run.log").open("w") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             try:
-                wait(lambda: world.is_final(number) or process.poll() is not None, 120)
+                wait(lambda: _over(world, number) or process.poll() is not None, 200)
                 # Calm water, so that what is under way can be settled.
                 first.only()
                 wait(lambda: process.poll() is not None or _settled(world), 30)
@@ -69,6 +70,10 @@ def test_run__over_two_bad_endpoints__plays_a_round_stops_on_sigterm_and_shows_n
     assert "Traceback" not in said
     assert world.round(number).final is not None
     check_transactions(world, NAME)
+
+
+def _over(world: RpcWorld, number: int) -> bool:
+    return world.wallet.contracts.rounds.phase(number) is Phase.FINALISED
 
 
 def _settled(world: RpcWorld) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,7 +15,7 @@ from validator.chain.contracts.registry import ContributionRegistry
 from validator.chain.contracts.token import Token
 from validator.chain.deploy import load_deployment
 from validator.chain.fees import GWEI, Policy
-from validator.chain.follower import Finality, Follower
+from validator.chain.follower import Finality, Follower, Watch
 from validator.chain.rpc import connect
 from validator.chain.sender import Sender
 from validator.chain.signer import Signer
@@ -46,6 +46,8 @@ class View:
     registry: ContributionRegistry
     store: Store
     finality: Finality
+    watch: Watch | None = field(default=None, kw_only=True)
+    """Told how far the chain was read, when it is."""
 
     def token(self, address: str) -> Token:
         """The ERC-20 at `address`."""
@@ -53,7 +55,7 @@ class View:
 
     def follower(self) -> Follower:
         """A fresh reader of the DAO's finalised events, from their beginning."""
-        return Follower(self.w3, self.deployment, self.finality)
+        return Follower(self.w3, self.deployment, self.finality, watch=self.watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +108,18 @@ def open_journal(settings: Settings) -> Journal:
         raise ConnectError(f"the journal {path} cannot be used ({error}): restore it from a backup") from None
 
 
-def open_view(settings: Settings) -> View:
+def open_view(settings: Settings, watch: Watch | None = None) -> View:
     """The configured DAO, to look at."""
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    return view_of(w3, deployment, open_store(settings.content_spec()), finality_of(settings))
+    view = view_of(w3, deployment, open_store(settings.content_spec()), finality_of(settings))
+    return replace(view, watch=watch)
 
 
-def open_wallet(settings: Settings) -> Wallet:
+def open_wallet(settings: Settings, watch: Watch | None = None) -> Wallet:
     """The home's account, ready to act on the configured DAO."""
     signer = account(settings)
-    view = open_view(settings)
+    view = open_view(settings, watch)
     sender = open_sender(settings, view.w3, signer, open_journal(settings))
     return wallet_of(view, signer, sender)
 
@@ -129,7 +132,8 @@ def view_of(w3: Web3, deployment: Deployment, store: Store, finality: Finality) 
 
 def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
     """A wallet from a view and a key's sender."""
-    return Wallet(view.w3, view.deployment, view.contracts, view.registry, view.store, view.finality, signer, sender)
+    parts = (view.w3, view.deployment, view.contracts, view.registry, view.store, view.finality)
+    return Wallet(*parts, signer, sender, watch=view.watch)
 
 
 def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
