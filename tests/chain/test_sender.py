@@ -70,6 +70,16 @@ def test_send__the_same_intent_after_it_is_final__returns_its_receipt(chain: Dev
     assert balance(chain) == 1
 
 
+def test_resume__final_but_not_scanned_yet__is_settled_once_a_rollback_would_reach_it(chain: DevChain) -> None:
+    log = MemoryLog(scanned=0)
+    sender = sender_of(chain, log=log)
+    block = sender.send(gift(chain), "gift").block
+    chain.mine(5)
+    assert [intent.key for intent in sender.resume()] == ["gift"]
+    log.scanned = block
+    assert sender.resume() == ()
+
+
 def test_send__another_call_under_a_known_intent__is_refused(chain: DevChain) -> None:
     sender = sender_of(chain)
     sender.send(gift(chain), "gift")
@@ -115,6 +125,21 @@ def test_send__waiting_too_long__is_replaced_at_the_same_nonce_with_higher_fees(
     receipt = sender.send(gift(held), "gift")
     assert receipt.transaction_hash == attempts[-1].hash
     assert balance(held) == 1
+
+
+def test_send__mined_by_a_higher_bid_of_the_same_call__returns_that_receipt(held: DevChain) -> None:
+    log = MemoryLog()
+    sender = sender_of(held, log=log)
+    waits = sender._pause
+
+    def mine_after_a_bump(seconds: float) -> None:
+        waits(seconds)
+        if len(intent_of(log, sender, "gift").attempts) == 2:
+            held.mine()
+
+    sender._pause = mine_after_a_bump
+    receipt = sender.send(gift(held), "gift", timeout=30)
+    assert receipt.transaction_hash == intent_of(log, sender, "gift").attempts[1].hash
 
 
 def test_send__an_earlier_attempt_is_mined_after_all__is_found(held: DevChain) -> None:

@@ -128,7 +128,7 @@ def other_signing_key(home: Path, world: World) -> None:
             {
                 "keys": "password for the keystore",
                 "signing history": "is damaged",
-                "content store": "gateway:http://127.0.0.1:9",
+                "content store": "gateway:127.0.0.1:9 can only be read",
                 "RPC 0 http://127.0.0.1:9/…": "connection refused",
                 "contracts": "connection refused",
             },

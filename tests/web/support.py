@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from web3 import Web3
 from web3.types import RPCEndpoint, RPCResponse
@@ -14,6 +15,7 @@ from validator.chain.follower import Batch, Checkpoint, Follower
 from validator.chain.pool import Pool
 from validator.chain.types import Event
 
+T = TypeVar("T")
 DEAD = "http://127.0.0.1:9"
 
 
@@ -26,6 +28,9 @@ class Line(Pool):
         if self.cut:
             raise RpcFault(f"{DEAD} did not answer {method}:\nconnection refused")
         return super().make_request(method, params)
+
+    def consistently(self, work: Callable[[], T]) -> T:
+        return work() if self.cut else super().consistently(work)
 
 
 def over(view: View, line: Pool) -> View:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import structlog
+
 from validator.actions.connect import open_node
 from validator.actions.home import HomeError, has_keys, whole_history
 from validator.chain.rpc import understood
 from validator.settings import Settings
 from validator.stages import discover, history
+
+log = structlog.get_logger("history")
 
 STALE_SECONDS = 600
 
@@ -37,7 +41,8 @@ def rebuild_history(settings: Settings) -> Rebuilt:
         if age > STALE_SECONDS:
             raise HomeError(f"the chain's newest block is {age:.0f} s old: use an endpoint that is up to date")
         with whole_history(settings) as kept:
-            discover.run(node)
+            while not discover.run(node):
+                log.info("reading the chain", block_time=node.finalised_time())
             return Rebuilt(*history.rebuild(node, node.reader, kept))
     finally:
         node.journal.close()

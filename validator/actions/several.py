@@ -33,6 +33,7 @@ class Shared:
     base: Identity
     sender: Sender
     transactions: Journal
+    readers: list[Journal]
     scoring: threading.Lock
 
 
@@ -55,7 +56,8 @@ def _share(settings: Settings) -> Shared:
     signer = account(settings)
     transactions = shared_transactions(settings, create=True)
     assert transactions is not None
-    sender = open_sender(settings, open_chain(settings), signer, transactions)
+    readers: list[Journal] = []
+    sender = open_sender(settings, open_chain(settings), signer, transactions, readers)
     base = Identity(
         operator=signer.address,
         hpke_secret=hpke_secret(settings),
@@ -63,7 +65,7 @@ def _share(settings: Settings) -> Shared:
         sender=sender,
         protection=SigningProtection(settings.path(PROTECTION)),
     )
-    return Shared(base, sender, transactions, threading.Lock())
+    return Shared(base, sender, transactions, readers, threading.Lock())
 
 
 def _open(settings: Settings, contract: str, shared: Shared | None, scoring: threading.Lock) -> Node:
@@ -85,6 +87,7 @@ def _open(settings: Settings, contract: str, shared: Shared | None, scoring: thr
             protection=base.protection,
         )
         node.transactions = shared.transactions
+        shared.readers.append(node.journal)
     log.info("opened", dao=contract, journal=journal_name(settings, contract))
     return node
 

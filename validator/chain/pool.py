@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -310,9 +310,7 @@ class Pool(JSONBaseProvider):
             if member.head is None or sighting.head > member.head:
                 member.grown_at = now
             member.chain_id, member.head, member.seen_at = sighting.chain_id, sighting.head, now
-            sightings[member] = Sighting(
-                sighting.chain_id, sighting.head, sighting.anchor, unmoved=now - member.grown_at
-            )
+            sightings[member] = replace(sighting, unmoved=now - member.grown_at)
         return sightings
 
     def _remembered(self, sightings: dict[_Member, Sighting], now: float) -> dict[_Member, int]:
@@ -331,8 +329,7 @@ class Pool(JSONBaseProvider):
         try:
             chain = _number(self._ask(member, "eth_chainId", [])["result"])
             head = _number(self._ask(member, "eth_blockNumber", [])["result"])
-            if _hash_at(self._ask(member, "eth_getBlockByNumber", [hex(head), False])["result"], head) is None:
-                raise RpcFault(f"{member.endpoint.name} claims block {head} and does not have it")
+            held = _hash_at(self._ask(member, "eth_getBlockByNumber", [hex(head), False])["result"], head) is not None
             shown = None
             if anchor is not None and anchor[0] <= head:
                 block = self._ask(member, "eth_getBlockByNumber", [hex(anchor[0]), False])["result"]
@@ -341,7 +338,7 @@ class Pool(JSONBaseProvider):
             return str(fault)
         except (ValueError, TypeError, KeyError) as error:
             return f"{member.endpoint.name} answered a survey with nonsense: {type(error).__name__}: {error}"
-        return Sighting(chain, head, shown)
+        return Sighting(chain, head, shown, held=held)
 
     def _failed(self, member: _Member, reason: str) -> None:
         with self._lock:

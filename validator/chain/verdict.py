@@ -40,13 +40,14 @@ class Condition(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """What one endpoint showed: chain id, newest block, the hash of the block at the anchor's height (None if it does
-    not have it), and for how many seconds its head has not grown.
+    not have it), for how many seconds its head has not grown, and whether it has the block that it calls its newest.
     """
 
     chain_id: int
     head: int
     anchor: bytes | None = None
     unmoved: float = 0.0
+    held: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def judge(sightings: Mapping[Key, Sighting], remembered: Mapping[Key, int], rule
     """
     verdicts = _strangers(sightings, rules) | _forks(sightings, rules)
     honest = {key: s for key, s in sightings.items() if key not in verdicts}
-    heads = [s.head for s in honest.values()] + list(remembered.values())
     for key, sighting in honest.items():
-        verdicts[key] = _by_head(sighting, heads, rules)
+        others = [s.head for other, s in honest.items() if s.held and other != key] + list(remembered.values())
+        verdicts[key] = _by_head(sighting, [sighting.head, *others], rules)
     return verdicts
 
 
@@ -115,6 +116,8 @@ def _by_head(sighting: Sighting, heads: list[int], rules: Rules) -> Verdict:
     reference = reference_head(heads)
     if len(heads) >= MAJORITY and sighting.head > reference + LEAD * rules.stale_blocks:
         return Verdict(Condition.LYING, f"claims block {sighting.head}, most endpoints are at {reference}")
+    if not sighting.held:
+        return Verdict(Condition.FAILING, f"claims block {sighting.head} and does not have it")
     if reference - sighting.head > rules.stale_blocks:
         return Verdict(Condition.LAGGING, f"is at block {sighting.head}, others are at {reference}")
     if sighting.head < reference and sighting.unmoved > rules.stall_seconds:

@@ -90,12 +90,20 @@ def read(raw: bytes) -> list[tuple[Slot, bytes]]:
     if len(raw) > INTERCHANGE_LIMIT:
         raise ProtectionError(f"not a signing history: more than {INTERCHANGE_LIMIT} bytes")
     try:
-        document = msgspec.convert(strict_json.loads(raw), _Document)
+        document = msgspec.convert(strict_json.loads(raw, object_pairs_hook=_once), _Document)
     except (ValueError, msgspec.ValidationError) as error:
         raise ProtectionError(f"not a signing history: {error}") from None
     if document.format != FORMAT:
         raise ProtectionError(f"not a signing history: format {document.format!r:.80}, wanted {FORMAT!r}")
     return [_entry(entry) for entry in document.signatures]
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object, none of whose members stands twice: readers would differ in which of them counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("two members of one object have the same name")
+    return found
 
 
 def _entry(entry: _Entry) -> tuple[Slot, bytes]:

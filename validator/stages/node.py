@@ -21,6 +21,7 @@ from validator.content import Store
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
 from validator.rounds.types import Carry
+from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
 
 
@@ -86,10 +87,12 @@ class Node:
     history_checked: int = 0
     grants_read: int = 0
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
     carry: Carry = field(default_factory=Carry)
     transactions: Journal | None = None
     scoring: threading.Lock = field(default_factory=threading.Lock)
     unsettled: tuple[int, ...] = ()
+    backfill: Backfill = field(default_factory=Backfill)
     _chronicle: Chronicle | None = None
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
@@ -109,6 +112,17 @@ class Node:
             self.transactions.close()
         if self.identity is not None:
             self.identity.protection.close()
+
+    def forget_chain(self) -> None:
+        """After `Journal.rollback`: nothing that was derived from events still counts. What is named by a digest
+        (documents, content, what earlier rounds handed on) means the same on every branch and stays.
+        """
+        self.chronicle.forget()
+        self.epoch_secrets = {}
+        self.due_since = {}
+        self.score_failures = {}
+        self.waits = {}
+        self.history_checked = self.grants_read = 0
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""

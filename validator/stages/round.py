@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -20,26 +21,28 @@ log = structlog.get_logger("round")
 
 SCORE_RETRY_SECONDS = 5.0
 MAX_SCORE_RETRY_SECONDS = 300.0
+_DIGITS = re.compile(r"[0-9]+")
 
 
 def tick(node: Node) -> None:
     """Read the chain, then do for each round what its phase asks for. A fault in one round does not hold up another,
     and what has a deadline comes before fetching for the round that is still open.
     """
-    discover.run(node)
+    if not discover.run(node):
+        return
     discover.learn_keys(node)
     history.check(node)
     if node.identity is not None:
-        _guarded("transactions", partial(_look_after, node, node.identity.sender))
+        _guarded(node, "transactions", partial(_look_after, node, node.identity.sender))
     now = node.finalised_time()
     rounds = [(state, state.phase(now)) for state in node.chronicle.rounds().values()]
     for state, phase in rounds:
         if _is_ours(node, state):
-            _guarded(f"round {state.round}", partial(_work, node, state, phase))
-    _guarded("advance", partial(advance.run, node))
+            _guarded(node, f"round {state.round}", partial(_work, node, state, phase))
+    _guarded(node, "advance", partial(advance.run, node))
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
-            _guarded(f"round {state.round}", partial(_prefetch, node, state))
+            _guarded(node, f"fetching for round {state.round}", partial(_prefetch, node, state))
 
 
 def _look_after(node: Node, sender: Sending) -> None:
@@ -50,13 +53,20 @@ def _prefetch(node: Node, state: RoundState) -> None:
     fetch.run(node, state, manifest_of(node, state))
 
 
-def _guarded(what: str, work: Callable[[], object]) -> None:
+def _guarded(node: Node, what: str, work: Callable[[], object]) -> None:
     try:
         work()
     except RpcFault:
         raise  # the chain is the same for everything: let the daemon back off
     except ValidatorError as error:
-        log.warning("waits", what=what, error=str(error))
+        # Once, and not at every tick for hours: what differs in its numbers only is the same reason.
+        reason = _DIGITS.sub("#", str(error))
+        if node.waits.get(what) != reason:
+            log.warning("waits", what=what, error=str(error))
+        node.waits[what] = reason
+    else:
+        if node.waits.pop(what, None) is not None:
+            log.info("goes on", what=what)
 
 
 def _is_ours(node: Node, state: RoundState) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 from validator.actions.connect import View, finality_of, open_chain, view_of
@@ -101,6 +100,9 @@ def _facts(alone: Settings, all_: Settings, view: View) -> list[Fact]:
     """What a node of this home has scanned, or else what a scan finds now."""
     path = all_.path(journal_name(all_, alone.entry()))
     if about(path) == alone.entry().lower():
-        rows = (Row(*row) for row in peek(path, _EVENTS) if row[4] in _NEEDED)
-        return [to_fact(replace(row, args=unpack(row.args))) for row in rows]
+        return [to_fact(_row(*row)) for row in peek(path, _EVENTS) if row[4] in _NEEDED]
     return [fact for fact in scan(view.follower()) if fact.name in _NEEDED]
+
+
+def _row(block: int, index: int, transaction: bytes, contract: str, name: str, args: bytes) -> Row:
+    return Row(block, index, transaction, contract, name, unpack(args))
