@@ -35,7 +35,10 @@ from validator.stages.node import Node
 from validator.stages.round import tick
 from validator.ticker import Ticker
 
+pytestmark = pytest.mark.timeout(600)  # founding a DAO takes its time on a machine that is busy
+
 NAME = "validator-1"
+PATIENCE = 180.0
 SIGNER = Path(__file__).parents[1] / "chain" / "web3signer.py"
 
 
@@ -138,7 +141,7 @@ def test_several__two_daos_and_one_that_is_none__both_rounds_end_with_one_key_an
     for thread in threads:
         thread.start()
     try:
-        twin.play([], lambda: all(dao.is_final(number) for dao, number in numbers), seconds=60)
+        twin.play([], lambda: all(dao.is_final(number) for dao, number in numbers), seconds=PATIENCE)
     finally:
         over.set()
         for thread in threads:
@@ -162,7 +165,7 @@ def test_rebuild__committed_but_not_revealed__reveals_what_it_had_committed_to(w
     number = world.wallet.contracts.rounds.current_round()
     world.contribute(CLEAN, NOISE)
     node = start()
-    world.play([node], lambda: bool(world.round(number).commits))
+    world.play([node], lambda: bool(world.round(number).commits), PATIENCE)
     committed = signed(world, node)
     lose(world, node)
     with pytest.raises(ProtectionError, match="protection-rebuild"):
@@ -171,7 +174,7 @@ def test_rebuild__committed_but_not_revealed__reveals_what_it_had_committed_to(w
     assert made.blocked == 0
     again = start()
     assert signed(world, again) == committed
-    world.play([again], lambda: world.is_final(number))
+    world.play([again], lambda: world.is_final(number), PATIENCE)
     assert [attempt for attempt, _ in attested(world, number)] == [1]
 
 
@@ -179,16 +182,16 @@ def test_rebuild__attempt_is_open__signs_nothing_for_it_and_answers_the_next(wor
     number = world.wallet.contracts.rounds.current_round()
     world.contribute(CLEAN, NOISE)
     node = start()
-    world.play([node], lambda: world.round(number).phase(0) >= Phase.REPORTING)
+    world.play([node], lambda: world.round(number).phase(0) >= Phase.REPORTING, PATIENCE)
     lose(world, node)
     assert rebuild_history(world.home(NAME)) == Rebuilt(proven=number - 1, blocked=1)
     again = start()
-    world.play([again], lambda: again.journal.step(number, 1, "scored") is not None)
+    world.play([again], lambda: again.journal.step(number, 1, "scored") is not None, PATIENCE)
     for _ in range(3):
         tick(again)
     assert not world.round(number).commits
     world.chain.advance(2_000)  # the attempt runs out, and another begins
-    world.play([again], lambda: world.is_final(number))
+    world.play([again], lambda: world.is_final(number), PATIENCE)
     assert [attempt for attempt, _ in attested(world, number)] == [2]
 
 
@@ -218,7 +221,7 @@ def test_join__left_and_comes_back__needs_a_new_signing_key_and_the_same_home_se
     assert wallet.contracts.validators.signer_of(wallet.signer.address) == fresh
     number = world.wallet.contracts.rounds.current_round()
     world.contribute(CLEAN, NOISE)
-    world.play([start()], lambda: world.is_final(number))
+    world.play([start()], lambda: world.is_final(number), PATIENCE)
     verdict = audit_round(world.wallet, world.home(NAME), number, 1)
     assert verdict.match, verdict.to_dict()
 
@@ -243,7 +246,7 @@ def test_run__keys_are_in_a_remote_signer__plays_a_round_through_its_restart(
         number = world.wallet.contracts.rounds.current_round()
         world.contribute(CLEAN, NOISE)
         node = start()
-        world.play([node], lambda: bool(world.round(number).reports))
+        world.play([node], lambda: bool(world.round(number).reports), PATIENCE)
         process.kill()
         process.wait()
         with pytest.raises(SignerFault, match="connection refused"):
@@ -251,7 +254,7 @@ def test_run__keys_are_in_a_remote_signer__plays_a_round_through_its_restart(
         tick(node)  # the node goes on, and signs nothing
         process = serve()
         process.stdout.readline()
-        world.play([node], lambda: world.is_final(number))
+        world.play([node], lambda: world.is_final(number), PATIENCE)
     finally:
         process.kill()
         process.wait()
