@@ -84,6 +84,13 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.chain = Anvil(folder)
+        try:
+            self._found(folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _found(self, folder: Path) -> None:
         self.world = RpcWorld(
             folder,
             validators=1,
