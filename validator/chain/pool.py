@@ -185,6 +185,7 @@ class Pool(JSONBaseProvider):
 
     def survey(self, chain_id: int | None = None) -> tuple[EndpointStatus, ...]:
         """Ask every endpoint that is not resting for its condition. Never raises."""
+        self._survey_at = self.clock() + self.survey_seconds
         self._survey(self._due(), chain_id)
         return self.status()
 
@@ -220,8 +221,12 @@ class Pool(JSONBaseProvider):
     # Inside
 
     def _usable(self) -> list[_Member]:
-        if self.clock() >= self._survey_at:
+        now = self.clock()
+        if now >= self._survey_at:
+            self._survey_at = now + self.survey_seconds
             self._survey(self._due(), None)
+        elif rested := [m for m in self._due() if m.condition in (Condition.FAILING, Condition.LYING)]:
+            self._survey(rested, None)
         found = [member for member in self._members if member.condition is Condition.HEALTHY]
         if not found:  # then a pause saves nothing
             self._survey([m for m in self._members if m.condition is not Condition.LYING], None)
@@ -291,7 +296,6 @@ class Pool(JSONBaseProvider):
                 seen = list(threads.map(self._probe, members))
         with self._lock:
             now = self.clock()
-            self._survey_at = now + self.survey_seconds
             sightings = self._sightings(members, seen, now)
             if self._chain_id is None and (chain_id is not None or sightings):
                 self._chain_id = chain_id if chain_id is not None else next(iter(sightings.values())).chain_id
