@@ -25,7 +25,8 @@ from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from validator.chain.endpoint import Endpoint
-from validator.chain.errors import Reverted, RpcFault, RpcRefusal, WrongChain
+from validator.chain.errors import RpcFault, RpcRefusal, WrongChain
+from validator.chain.probe import probe
 from validator.chain.verdict import Condition, Rules, Sighting, Verdict, judge
 
 STALE_BLOCKS = 16
@@ -35,7 +36,6 @@ STALL_SECONDS = 90.0
 REMEMBERED_SECONDS = 300.0
 PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 300.0
 LIAR_PAUSE_SECONDS, MOST_LIAR_PAUSE_SECONDS = 60.0, 3600.0
-MOST_HEIGHT = 1 << 62
 
 _SENDABLE = (Condition.HEALTHY, Condition.LAGGING, Condition.STALLED)
 _KNOWN_ALREADY = ("already known", "known transaction", "already imported", "nonce too low")
@@ -328,21 +328,7 @@ class Pool(JSONBaseProvider):
         }
 
     def _probe(self, member: _Member) -> Sighting | str:
-        """What an endpoint shows of itself, or why that cannot be used."""
-        anchor = self._anchor
-        try:
-            chain = _number(self._ask(member, "eth_chainId", [])["result"])
-            head = _number(self._ask(member, "eth_blockNumber", [])["result"])
-            held = _hash_at(self._ask(member, "eth_getBlockByNumber", [hex(head), False])["result"], head) is not None
-            shown = None
-            if anchor is not None and anchor[0] <= head:
-                block = self._ask(member, "eth_getBlockByNumber", [hex(anchor[0]), False])["result"]
-                shown = _hash_at(block, anchor[0])
-        except (RpcFault, Reverted) as fault:
-            return str(fault)
-        except (ValueError, TypeError, KeyError) as error:
-            return f"{member.endpoint.name} answered a survey with nonsense: {type(error).__name__}: {error}"
-        return Sighting(chain, head, shown, held=held)
+        return probe(lambda method, params: self._ask(member, method, params)["result"], self._anchor)
 
     def _failed(self, member: _Member, reason: str) -> None:
         with self._lock:
@@ -391,18 +377,3 @@ def _told(member: _Member) -> str:
 
 def _joined(faults: Sequence[RpcFault]) -> RpcFault:
     return faults[0] if len(faults) == 1 else RpcFault("; ".join(map(str, faults)) or "no RPC endpoint is configured")
-
-
-def _number(value: object) -> int:
-    number = int(str(value), 16)
-    if not str(value).startswith("0x") or not 0 <= number < MOST_HEIGHT:
-        raise ValueError(f"{str(value)[:40]!r} is no height or chain id")
-    return number
-
-
-def _hash_at(block: Any, number: int) -> bytes | None:  # noqa: ANN401 - whatever the endpoint said
-    if block is None:
-        return None
-    if _number(block["number"]) != number:
-        raise ValueError(f"block {str(block['number'])[:40]} was sent for block {number}")
-    return bytes.fromhex(str(block["hash"]).removeprefix("0x"))
