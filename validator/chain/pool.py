@@ -2,7 +2,7 @@
 
     request      -> the first healthy endpoint, in the configured order; the next one when it fails
     consistently -> everything within on one endpoint, begun anew on the next one when that fails
-    broadcast    -> every endpoint that is not failing: what one of them drops, the others still know
+    broadcast    -> every endpoint that is not down or lying: what one of them drops, the others still know
     survey       -> now and then all are asked for chain, head and a block that was final (`verdict` says what follows)
 
 An endpoint that fails rests for a pause that doubles, with jitter, and is then asked for its condition before it is
@@ -35,6 +35,8 @@ STALL_SECONDS = 90.0
 # How long the head of an endpoint that fails still counts when others are judged by it.
 REMEMBERED_SECONDS = 300.0
 PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 300.0
+# After so many failures in a row an endpoint is taken to be down, and is sent no transactions.
+HICCUPS = 3
 LIAR_PAUSE_SECONDS, MOST_LIAR_PAUSE_SECONDS = 60.0, 3600.0
 
 _SENDABLE = (Condition.HEALTHY, Condition.LAGGING, Condition.STALLED)
@@ -254,7 +256,7 @@ class Pool(JSONBaseProvider):
 
     def _broadcast(self, params: Any) -> RPCResponse:  # noqa: ANN401
         healthy = self._usable()
-        others = [m for m in self._members if m.condition in _SENDABLE and m not in healthy]
+        others = [m for m in self._members if m not in healthy and _may_take(m)]
         answer, problems = self._send_to(healthy, params)
         # Those behind may know the sender's balance and nonce as they were: their word counts only if no other is had.
         late, excuses = self._send_to(others, params)
@@ -368,6 +370,14 @@ class Pool(JSONBaseProvider):
             last_seconds=member.last_seconds,
             retry_in=max(0.0, member.retry_at - now),
         )
+
+
+def _may_take(member: _Member) -> bool:
+    """Whether a transaction is worth sending there though nothing is read from there: a hiccup of a moment ago must not
+    leave it with those that drop it.
+    """
+    hiccup = member.condition is Condition.FAILING and member.setbacks <= HICCUPS
+    return member.condition in _SENDABLE or hiccup
 
 
 def _told(member: _Member) -> str:

@@ -25,7 +25,7 @@ def probe(ask: Callable[[str, list[Any]], Any], anchor: tuple[int, bytes] | None
             shown = _hash_at(ask("eth_getBlockByNumber", [hex(anchor[0]), False]), anchor[0])
     except (RpcFault, Reverted) as fault:
         return str(fault)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         return f"answers with nonsense when asked for chain and head: {type(error).__name__}: {error}"
     return Sighting(chain, head, shown, held=held)
 
