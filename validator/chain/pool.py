@@ -129,7 +129,7 @@ class Pool(JSONBaseProvider):
         if self._pin.member is not None:
             return self._ask(self._pin.member, method, params)
         faults: list[RpcFault] = []
-        for member in self._usable():
+        for member in self._in_turn():
             try:
                 return self._ask(member, method, params)
             except RpcRefusal:
@@ -149,7 +149,7 @@ class Pool(JSONBaseProvider):
         if self._pin.member is not None:
             return work()
         faults: list[RpcFault] = []
-        for member in self._usable():
+        for member in self._in_turn():
             with self._pinned(member):
                 try:
                     return work()
@@ -221,6 +221,13 @@ class Pool(JSONBaseProvider):
             raise RpcFault(f"{member.endpoint.name} {member.reason}")
 
     # Inside
+
+    def _in_turn(self) -> Iterator[_Member]:
+        """Whom to ask until one answers: every healthy endpoint, and once more whoever is healthy after all failed. A
+        node with one endpoint thus bears a hiccup of it.
+        """
+        yield from self._usable()
+        yield from self._usable()
 
     def _usable(self) -> list[_Member]:
         now = self.clock()
@@ -386,4 +393,5 @@ def _told(member: _Member) -> str:
 
 
 def _joined(faults: Sequence[RpcFault]) -> RpcFault:
-    return faults[0] if len(faults) == 1 else RpcFault("; ".join(map(str, faults)) or "no RPC endpoint is configured")
+    told = list(dict.fromkeys(map(str, faults)))
+    return faults[0] if len(told) == 1 else RpcFault("; ".join(told) or "no RPC endpoint is configured")
