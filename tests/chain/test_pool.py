@@ -61,7 +61,7 @@ def test_request__first_endpoint_fails__the_next_answers_and_the_first_comes_bac
     asked = proxies[0].asked.total()
     assert head(pool) == 100
     assert proxies[0].asked.total() == asked, "it was not left in peace"
-    clock.now += SURVEY_SECONDS
+    clock.now += pool.status()[0].retry_in
     assert head(pool) == 100
     assert conditions(pool)[0] is Condition.HEALTHY
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.chain.support import QUICK, Clock, MemoryLog, sender_of
+from tests.rpcs.proxy import Proxy
 from validator.chain.devchain import DevChain
 from validator.chain.errors import (
     FeeTooHigh,
@@ -282,6 +285,55 @@ def test_send__nonce_used_by_another_program__is_reported_once_final_and_can_be_
     with pytest.raises(NotMinedYet):
         sender.send(gift(held), "gift", timeout=0)
     assert intent_of(log, sender, "gift").nonce == 1
+
+
+def test_resume__endpoint_counts_nonces_that_nobody_used__the_intent_waits_and_is_done_once(held: DevChain) -> None:
+    log, clock = MemoryLog(), Clock()
+    with Proxy(held.url) as endpoint:
+        signer = LocalSigner(held.keys[0].secret)
+        sender = Sender(connect(endpoint.url), signer, log, QUICK, clock=clock, pause=clock.pause)
+        with pytest.raises(NotMinedYet):
+            sender.send(gift(held), "gift", timeout=0)
+        endpoint.only(nonce_ahead=1.0)
+        for _ in range(3):
+            with suppress(RpcFault):
+                sender.resume()
+        assert isinstance(log.find(sender.chain_id, sender.address, "gift"), Intent)
+        endpoint.only()
+        held.mine(3)
+        sender.resume()
+        assert sender.send(gift(held), "gift").succeeded
+    assert balance(held) == 1
+
+
+def test_send__endpoint_counts_a_hundred_nonces_that_the_journal_does_not_know__is_refused(held: DevChain) -> None:
+    log = MemoryLog()
+    sender = sender_of(held, log=log)
+    with pytest.raises(NotMinedYet):
+        sender.send(gift(held), "gift", timeout=0)
+    sender._pool.everywhere = lambda method, params: ["0x64"]  # type: ignore[method-assign]
+    with pytest.raises(RpcFault, match=r"counts 100 transactions of .*, the journal 1: another program uses this key"):
+        sender.next_nonce()
+
+
+def test_resume__gas_rises_above_the_cap_while_waiting__does_not_bid_and_goes_on_when_it_falls(held: DevChain) -> None:
+    log, clock = MemoryLog(), Clock()
+    with Proxy(held.url) as endpoint:
+        signer = LocalSigner(held.keys[0].secret)
+        sender = Sender(connect(endpoint.url), signer, log, QUICK, clock=clock, pause=clock.pause)
+        with pytest.raises(NotMinedYet):
+            sender.send(gift(held), "gift", timeout=0)
+        endpoint.only(fees=1.0)
+        with capture_logs() as said:
+            for _ in range(4):
+                clock.now += QUICK.bump_seconds
+                sender.resume()
+        assert len(intent_of(log, sender, "gift").attempts) == 1
+        assert [line["event"] for line in said] == ["waiting for cheaper gas"]
+        endpoint.only()
+        clock.now += QUICK.bump_seconds
+        sender.resume()
+        assert len(intent_of(log, sender, "gift").attempts) == 2
 
 
 def test_send__call_that_reverts__is_never_journalled(chain: DevChain) -> None:

@@ -84,6 +84,13 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.chain = Anvil(folder)
+        try:
+            self._found(folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _found(self, folder: Path) -> None:
         self.world = RpcWorld(
             folder,
             validators=1,
@@ -200,8 +207,8 @@ class Rig:
         for sender, raw in raws:
             gone |= sender == mine and rng.random() < 0.5
             if sender != mine:
-                hash_ = w3.eth.send_raw_transaction(HexBytes(raw))
-                assert w3.eth.get_transaction_receipt(hash_)["status"] == 1, "what others did must stand again"
+                receipt = w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(HexBytes(raw)), 30, 0.05)
+                assert receipt["status"] == 1, "what others did must stand again"
             elif not gone:
                 with suppress(RpcFault):  # may be refused by now: it was sent to another state
                     w3.eth.send_raw_transaction(HexBytes(raw))

@@ -2,7 +2,7 @@
 
     request      -> the first healthy endpoint, in the configured order; the next one when it fails
     consistently -> everything within on one endpoint, begun anew on the next one when that fails
-    broadcast    -> every endpoint that is not failing: what one of them drops, the others still know
+    broadcast    -> every endpoint that is not down or lying: what one of them drops, the others still know
     survey       -> now and then all are asked for chain, head and a block that was final (`verdict` says what follows)
 
 An endpoint that fails rests for a pause that doubles, with jitter, and is then asked for its condition before it is
@@ -25,7 +25,8 @@ from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from validator.chain.endpoint import Endpoint
-from validator.chain.errors import Reverted, RpcFault, RpcRefusal, WrongChain
+from validator.chain.errors import RpcFault, RpcRefusal, WrongChain
+from validator.chain.probe import probe
 from validator.chain.verdict import Condition, Rules, Sighting, Verdict, judge
 
 STALE_BLOCKS = 16
@@ -34,8 +35,9 @@ STALL_SECONDS = 90.0
 # How long the head of an endpoint that fails still counts when others are judged by it.
 REMEMBERED_SECONDS = 300.0
 PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 300.0
+# After so many failures in a row an endpoint is taken to be down, and is sent no transactions.
+HICCUPS = 3
 LIAR_PAUSE_SECONDS, MOST_LIAR_PAUSE_SECONDS = 60.0, 3600.0
-MOST_HEIGHT = 1 << 62
 
 _SENDABLE = (Condition.HEALTHY, Condition.LAGGING, Condition.STALLED)
 _KNOWN_ALREADY = ("already known", "known transaction", "already imported", "nonce too low")
@@ -127,7 +129,7 @@ class Pool(JSONBaseProvider):
         if self._pin.member is not None:
             return self._ask(self._pin.member, method, params)
         faults: list[RpcFault] = []
-        for member in self._usable():
+        for member in self._in_turn():
             try:
                 return self._ask(member, method, params)
             except RpcRefusal:
@@ -147,7 +149,7 @@ class Pool(JSONBaseProvider):
         if self._pin.member is not None:
             return work()
         faults: list[RpcFault] = []
-        for member in self._usable():
+        for member in self._in_turn():
             with self._pinned(member):
                 try:
                     return work()
@@ -185,6 +187,7 @@ class Pool(JSONBaseProvider):
 
     def survey(self, chain_id: int | None = None) -> tuple[EndpointStatus, ...]:
         """Ask every endpoint that is not resting for its condition. Never raises."""
+        self._survey_at = self.clock() + self.survey_seconds
         self._survey(self._due(), chain_id)
         return self.status()
 
@@ -219,9 +222,20 @@ class Pool(JSONBaseProvider):
 
     # Inside
 
+    def _in_turn(self) -> Iterator[_Member]:
+        """Whom to ask until one answers: every healthy endpoint, and once more whoever is healthy after all failed. A
+        node with one endpoint thus bears a hiccup of it.
+        """
+        yield from self._usable()
+        yield from self._usable()
+
     def _usable(self) -> list[_Member]:
-        if self.clock() >= self._survey_at:
+        now = self.clock()
+        if now >= self._survey_at:
+            self._survey_at = now + self.survey_seconds
             self._survey(self._due(), None)
+        elif rested := [m for m in self._due() if m.condition in (Condition.FAILING, Condition.LYING)]:
+            self._survey(rested, None)
         found = [member for member in self._members if member.condition is Condition.HEALTHY]
         if not found:  # then a pause saves nothing
             self._survey([m for m in self._members if m.condition is not Condition.LYING], None)
@@ -249,7 +263,7 @@ class Pool(JSONBaseProvider):
 
     def _broadcast(self, params: Any) -> RPCResponse:  # noqa: ANN401
         healthy = self._usable()
-        others = [m for m in self._members if m.condition in _SENDABLE and m not in healthy]
+        others = [m for m in self._members if m not in healthy and _may_take(m)]
         answer, problems = self._send_to(healthy, params)
         # Those behind may know the sender's balance and nonce as they were: their word counts only if no other is had.
         late, excuses = self._send_to(others, params)
@@ -291,7 +305,6 @@ class Pool(JSONBaseProvider):
                 seen = list(threads.map(self._probe, members))
         with self._lock:
             now = self.clock()
-            self._survey_at = now + self.survey_seconds
             sightings = self._sightings(members, seen, now)
             if self._chain_id is None and (chain_id is not None or sightings):
                 self._chain_id = chain_id if chain_id is not None else next(iter(sightings.values())).chain_id
@@ -324,21 +337,7 @@ class Pool(JSONBaseProvider):
         }
 
     def _probe(self, member: _Member) -> Sighting | str:
-        """What an endpoint shows of itself, or why that cannot be used."""
-        anchor = self._anchor
-        try:
-            chain = _number(self._ask(member, "eth_chainId", [])["result"])
-            head = _number(self._ask(member, "eth_blockNumber", [])["result"])
-            held = _hash_at(self._ask(member, "eth_getBlockByNumber", [hex(head), False])["result"], head) is not None
-            shown = None
-            if anchor is not None and anchor[0] <= head:
-                block = self._ask(member, "eth_getBlockByNumber", [hex(anchor[0]), False])["result"]
-                shown = _hash_at(block, anchor[0])
-        except (RpcFault, Reverted) as fault:
-            return str(fault)
-        except (ValueError, TypeError, KeyError) as error:
-            return f"{member.endpoint.name} answered a survey with nonsense: {type(error).__name__}: {error}"
-        return Sighting(chain, head, shown, held=held)
+        return probe(lambda method, params: self._ask(member, method, params)["result"], self._anchor)
 
     def _failed(self, member: _Member, reason: str) -> None:
         with self._lock:
@@ -380,25 +379,19 @@ class Pool(JSONBaseProvider):
         )
 
 
+def _may_take(member: _Member) -> bool:
+    """Whether a transaction is worth sending there though nothing is read from there: a hiccup of a moment ago must not
+    leave it with those that drop it.
+    """
+    hiccup = member.condition is Condition.FAILING and member.setbacks <= HICCUPS
+    return member.condition in _SENDABLE or hiccup
+
+
 def _told(member: _Member) -> str:
     reason = member.reason or "was not asked yet"
     return reason if reason.startswith(member.endpoint.name) else f"{member.endpoint.name} {reason}"
 
 
 def _joined(faults: Sequence[RpcFault]) -> RpcFault:
-    return faults[0] if len(faults) == 1 else RpcFault("; ".join(map(str, faults)) or "no RPC endpoint is configured")
-
-
-def _number(value: object) -> int:
-    number = int(str(value), 16)
-    if not str(value).startswith("0x") or not 0 <= number < MOST_HEIGHT:
-        raise ValueError(f"{str(value)[:40]!r} is no height or chain id")
-    return number
-
-
-def _hash_at(block: Any, number: int) -> bytes | None:  # noqa: ANN401 - whatever the endpoint said
-    if block is None:
-        return None
-    if _number(block["number"]) != number:
-        raise ValueError(f"block {str(block['number'])[:40]} was sent for block {number}")
-    return bytes.fromhex(str(block["hash"]).removeprefix("0x"))
+    told = list(dict.fromkeys(map(str, faults)))
+    return faults[0] if len(told) == 1 else RpcFault("; ".join(told) or "no RPC endpoint is configured")

@@ -20,7 +20,7 @@ def understood(what: str) -> Iterator[None]:
     """Turn whatever web3 raises over an answer it cannot use, while reading ``what``, into RpcFault."""
     try:
         yield
-    except (Web3Exception, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise RpcFault(f"the endpoint's answer about {what} makes no sense: {type(error).__name__}: {error}") from error
 
 

@@ -38,6 +38,7 @@ from validator.chain.errors import (
 )
 from validator.chain.fees import Policy, quote, raised
 from validator.chain.finality import heights
+from validator.chain.nonces import free_nonce
 from validator.chain.rpc import pool_of, understood
 from validator.chain.signer import Signer
 from validator.chain.transactions import Attempt, Fees, Intent, Outcome, Receipt, Settled, TransactionLog
@@ -45,8 +46,6 @@ from validator.chain.types import Call
 
 # State moves between the estimate and the block: a phase may end, a slot may turn from zero.
 GAS_MARGIN_PERCENT = 125
-# Nonces beyond what the journal knows that are believed: another program with this key, by hand at most.
-MOST_UNKNOWN_NONCES = 64
 # Nonces filled in one go; each costs a transaction.
 MOST_FILLED = 16
 
@@ -266,7 +265,7 @@ class Sender:
         try:
             self._w3.eth.send_raw_transaction(HexBytes(intent.attempts[-1].raw))
         except RpcRefusal as refusal:
-            return not any(words in refusal.reason.lower() for words in _HELD_ALREADY)
+            return not any(words in refusal.reason.lower() for words in (*_HELD_ALREADY, "insufficient funds"))
         return False
 
     def _successful(self, intent: Intent, receipt: Receipt) -> Receipt:
@@ -285,28 +284,7 @@ class Sender:
     # Nonces
 
     def _free_nonce(self) -> int:
-        """The lowest nonce that neither the chain nor the journal uses: gaps are filled first."""
-        taken = {intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)}
-        # The journal's own floor guards against an endpoint that lags behind, the lowest count against one that is
-        # ahead of the truth.
-        floor = self._log.next_nonce(self.chain_id, self.address)
-        nonce = max(self._lowest_count(), floor)
-        known = max({floor, *(used + 1 for used in taken)})
-        if known and nonce > known + MOST_UNKNOWN_NONCES:
-            raise RpcFault(
-                f"the endpoint counts {nonce} transactions of {self.address}, the journal {known}: another program "
-                "uses this key (give the node a key of its own), or the endpoint is wrong"
-            )
-        while nonce in taken:
-            nonce += 1
-        return nonce
-
-    def _lowest_count(self) -> int:
-        """How many transactions of the account every endpoint has seen."""
-        with understood(f"the nonce of {self.address}"):
-            return min(
-                int(count, 16) for count in self._pool.everywhere("eth_getTransactionCount", [self.address, "latest"])
-            )
+        return free_nonce(self._pool, self._log, self.chain_id, self.address)
 
     def _fill_gaps(self) -> None:
         """If what waits cannot be mined because lower nonces are missing, send nothing to ourselves with those."""
