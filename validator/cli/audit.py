@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -19,7 +19,7 @@ HPKE_KEY_BYTES = 32
 class _RoundByDefault(TyperGroup):
     """`validator audit 7` is `validator audit round 7`."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own copy of click's Context
         """Puts in the word that was left out."""
         known = args and (args[0] in self.commands or args[0] == "--help")
         return super().parse_args(ctx, args if known or not args else ["round", *args])
@@ -67,6 +67,7 @@ def audit(
     word `round` can be left out.
     """
     from validator.actions.connect import open_view
+    from validator.cli.reading import Reading
 
     if (rounds is None) != every:
         raise typer.BadParameter("name a ROUND, or several as in 1-5 or 1,3,7-9, or take --all")
@@ -78,7 +79,9 @@ def audit(
         raise typer.BadParameter("--from-chain needs --rpc, --contract and --content, and takes nothing from a home")
     with TemporaryDirectory() if from_chain else nullcontext(home) as place:
         settings = settings_for(Path(place) if place else None, rpc=rpc, contract=contract, content=content)
-        auditing = Auditing(open_view(settings), settings, level or (2 if from_chain else 4), report, publish, as_json)
+        auditing = Auditing(
+            open_view(settings, Reading()), settings, level or (2 if from_chain else 4), report, publish, as_json
+        )
         match = auditing.several(wanted) if several else auditing.one((wanted or [(0, 0)])[0][0], grant)
     if not match:
         raise typer.Exit(1)

@@ -30,6 +30,7 @@ def score(
     from validator.actions.connect import open_view
     from validator.actions.home import account as own_account
     from validator.actions.standing import Lookout
+    from validator.cli.reading import Reading
 
     if (contribution is not None) + mine + (account is not None) != 1:
         raise typer.BadParameter("name one contribution by its id, or take --mine, or --account ADDRESS")
@@ -37,7 +38,7 @@ def score(
     settings = settings_for(home, rpc=rpc, contract=contract, content=content)
     if mine:
         who = own_account(settings).address
-    view = open_view(settings)
+    view = open_view(settings, Reading())
     if who is not None:
         _all(who, Lookout(view).of(who), as_json)
         return
