@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -22,7 +21,9 @@ from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store, open_store
 from validator.errors import ValidatorError
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
+from validator.rounds.score import Progress
 from validator.settings import Settings
 from validator.stages.node import Contracts, Identity, Node, Reader
 from validator.stages.transaction_log import JournalledTransactions
@@ -127,8 +128,12 @@ def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
     return Wallet(view.w3, view.deployment, view.contracts, view.registry, view.store, view.finality, signer, sender)
 
 
-def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
-    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing."""
+def open_node(
+    settings: Settings, *, dry_run: bool, progress: Progress | None = None, engine: Engine = IN_PROCESS
+) -> Node:
+    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing. It
+    scores on `engine`.
+    """
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
     journal = open_journal(settings)
@@ -160,4 +165,5 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
         identity=identity,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,
+        engine=engine,
     )

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,8 +78,8 @@ class Pool:
         self._sent: list[tuple[object, str, bytes]] = []
         self._workers: list[Worker | None] = [None] * slots
         try:
-            for slot in range(slots):
-                self._staff(slot)
+            with ThreadPoolExecutor(slots) as together:  # each takes seconds to start and to pass the self-test
+                list(together.map(self._staff, range(slots)))
         except BaseException:
             self.close()
             raise

@@ -27,15 +27,13 @@ from validator.engines.wire import KEY_BYTES, Sealer
 if TYPE_CHECKING:
     from validator.engines.opened import EngineSpec
 
-LOOPBACK = "127.0.0.2"
-"""Ray takes 127.0.0.1 for a name of the machine and listens on its outer address instead; all of 127/8 is loopback."""
 LEAST_STORE_MIB = 80
-_SHARED_MEMORY = Path("/dev/shm")
-_SILENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray puts its object store
+_SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+_ALONE = {
+    # Despite its name: without it every process of Ray's listens on 127.0.0.1 only, on Linux too.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
 }
 
 
@@ -50,7 +48,7 @@ class RayWorker:
             public = ray.get(self._actor.greet.remote(), timeout=START_SECONDS)
             sealed = self._actor.certify.remote(sealed_key(crew.key, public))
             self.certificate: Certificate = read_certificate(ray.get(sealed, timeout=START_SECONDS), crew.sealer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever Ray or the actor stumbles over
             self.dismiss()
             raise WorkerLost(f"a Ray worker does not start: {in_one_line(error)}") from None
 
@@ -98,9 +96,14 @@ class RayCrew:
     @classmethod
     def start(cls, spec: EngineSpec, devices: list[str]) -> tuple[Pool, Callable[[], None]]:
         """A pool of certified Ray workers, and how to leave the cluster. Raises EngineError."""
-        ray, kinds = _library(), {device.partition(":")[0] for device in devices}
+        kinds = {device.partition(":")[0] for device in devices}
         if len(kinds) > 1:
             raise EngineError("with --engine ray all workers have devices of one kind: cpu or cuda")
+        # Ray reads these when it is imported. Who joins a cluster brings its token in the environment.
+        os.environ |= _SILENT
+        if not spec.address:
+            os.environ |= _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        ray = _library()
         leave = _join(ray, spec) if spec.address else _found(ray, spec)
         try:
             crew = cls(ray, kinds.pop(), spec.threads)
@@ -142,7 +145,6 @@ def _library() -> Any:  # noqa: ANN401 - a module
 def _join(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
     if "://" in spec.address:
         raise EngineError("ray_address is the HOST:PORT of a cluster that this machine is part of, not a ray:// client")
-    os.environ |= _SILENT
     _initialised(ray, address=spec.address)
     return lambda: ray.shutdown()
 
@@ -157,7 +159,6 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
             "give it more (--shm-size in a container) or lower ray_store_mib"
         )
     folder = Path(tempfile.mkdtemp(prefix="poc-ray-"))
-    os.environ |= _SILENT | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         _initialised(
             ray,
@@ -165,8 +166,7 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
             num_cpus=max(1, spec.workers or os.cpu_count() or 1) * (spec.threads if spec.workers else 1),
             include_dashboard=False,
             object_store_memory=store,
-            _temp_dir=str(folder),
-            _node_ip_address=LOOPBACK,
+            _temp_dir=str(folder / "ray"),  # Ray opens this one to everybody, but not the one around it
             _system_config={"automatic_object_spilling_enabled": False},
         )
     except EngineError:
@@ -183,5 +183,5 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
 def _initialised(ray: Any, **options: object) -> None:  # noqa: ANN401
     try:
         ray.init(log_to_driver=False, configure_logging=False, namespace=f"poc-{secrets.token_hex(8)}", **options)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises a dozen kinds
         raise EngineError(f"Ray does not start: {in_one_line(error)}") from None

@@ -93,29 +93,16 @@ def fit_bayesian(
 ) -> Posterior:
     """Find the subspace, then draw chain by chain, each a shard; finished ones are taken from and put into `parts`."""
     folds = _folds(problem, settings, per_query)
-    with exact(), torch.no_grad():
-        try:
+    try:
+        with exact(), torch.no_grad():
             local = _local(problem, settings, seed, parts)
-            progress(1, settings.chains + 1)
             points = spread_points(settings.pairs(), len(local.directions), Stream(seed, "bayesian/frames"))
-            missing = [chain for chain in range(settings.chains) if _key(chain) not in parts]
-            finished = 0
-
-            def step() -> None:
-                nonlocal finished
-                finished += 1
-                progress(1 + finished, settings.chains + 1)
-
-            def keep(position: int, found: dict[str, Tensor]) -> None:
-                parts[_key(missing[position])] = bytes(save(found))
-                step()
-
-            for _ in range(settings.chains - len(missing)):
-                step()
-            engine.map(chain_draws, (local, settings, seed, points), missing, keep)
-            chains = [_chain(local, settings, parts[_key(chain)]) for chain in range(settings.chains)]
-        except NonFinite as error:
-            raise InfluenceError(f"a draw leaves the finite range, take a smaller radius: {error}") from error
+        progress(1, settings.chains + 1)
+        _draw_missing(local, settings, seed, points, progress, parts, engine)
+    except NonFinite as error:
+        raise InfluenceError(f"a draw leaves the finite range, take a smaller radius: {error}") from error
+    chains = [_chain(local, settings, parts[_key(chain)]) for chain in range(settings.chains)]
+    with exact(), torch.no_grad():
         anchor, queries = (torch.cat([chain[key] for chain in chains]) for key in ("anchor", "queries"))
         flat = torch.cat([local.weights(chain["coordinates"]) for chain in chains])
         posterior = Posterior(
@@ -191,6 +178,29 @@ def _n_beta(theta: Tensor, directions: Tensor, settings: BayesianSettings) -> Te
     reach = dots(theta, theta).squeeze().to(torch.float64)
     spread = dots(directions, directions).to(torch.float64).sum()
     return spread / (torch.where(reach > 0, reach, 1.0) * settings.radius * settings.radius)
+
+
+def _draw_missing(
+    local: Local,
+    settings: BayesianSettings,
+    seed: bytes,
+    points: Tensor,
+    progress: Progress,
+    parts: MutableMapping[str, bytes],
+    engine: Engine,
+) -> None:
+    missing = [chain for chain in range(settings.chains) if _key(chain) not in parts]
+    finished = settings.chains - len(missing)
+    for had in range(finished):
+        progress(2 + had, settings.chains + 1)
+
+    def keep(position: int, found: dict[str, Tensor]) -> None:
+        nonlocal finished
+        parts[_key(missing[position])] = bytes(save(found))
+        finished += 1
+        progress(1 + finished, settings.chains + 1)
+
+    engine.map(chain_draws, (local, settings, seed, points), missing, keep)
 
 
 def _key(chain: int) -> str:

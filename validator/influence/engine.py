@@ -8,6 +8,7 @@ sums. Under exact arithmetic no shard depends on another, so neither the cut nor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 Shard = TypeVar("Shard")
@@ -71,4 +72,4 @@ def cut(count: int, pieces: int, longest: int | None = None) -> list[range]:
     """
     wanted = max(1, min(pieces, count), -(-count // longest) if longest else 1)
     edges = [count * piece // wanted for piece in range(wanted + 1)]
-    return [range(start, end) for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [range(start, end) for start, end in pairwise(edges) if end > start]

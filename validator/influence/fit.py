@@ -50,8 +50,8 @@ def fit(
 
     `seed` is bytes or a non-negative integer. `progress(done, total)` is called as parts are finished. A `parts`
     mapping receives each finished part; pass the same mapping again, with the same arguments, to go on after an
-    interruption: the result has the same bits, and so it has on every `engine`. Raises InfluenceError on an unknown estimator, an unknown parameter
-    or one out of range.
+    interruption: the result has the same bits, and so it has on every `engine`. Raises InfluenceError on an unknown
+    estimator, an unknown parameter or one out of range.
     """
     settings, key = estimator_settings(estimator, params), seed_bytes(seed)
     report: Progress = progress if progress is not None else _silent
@@ -64,8 +64,8 @@ def fit(
 
 
 def load_probes(problem: Problem, data: bytes, engine: Engine = IN_PROCESS) -> Response | Probes:
-    """Read what `to_bytes` wrote; what is trained again for it, on `engine`. Raises InfluenceError when the bytes are damaged, of another version, or fitted to
-    another problem.
+    """Read what `to_bytes` wrote; what is trained again for it, on `engine`. Raises InfluenceError when the bytes are
+    damaged, of another version, or fitted to another problem.
     """
     tensors = read_tensors(data)
     if "header" not in tensors:
