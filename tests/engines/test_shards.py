@@ -133,7 +133,9 @@ def test_score_round__workers__same_evidence_and_progress_names_its_phases() -> 
     assert [step for step in told if step[1] == step[2]] == [("fit", 4, 4), ("score", 2, 2)]
 
 
-@pytest.mark.parametrize(("count", "pieces", "longest"), [(0, 3, None), (1, 4, None), (7, 3, None), (10, 1, 4), (9, 9, 2)])
+@pytest.mark.parametrize(
+    ("count", "pieces", "longest"), [(0, 3, None), (1, 4, None), (7, 3, None), (10, 1, 4), (9, 9, 2)]
+)
 def test_cut__any__ranges_cover_everything_once(count: int, pieces: int, longest: int | None) -> None:
     found = cut(count, pieces, longest)
     assert [index for piece in found for index in piece] == list(range(count))

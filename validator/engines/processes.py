@@ -41,7 +41,7 @@ class ProcessWorker:
             for process in list((self._executor._processes or {}).values()):
                 process.kill()
             self._executor.shutdown(wait=False, cancel_futures=True)
-            raise WorkerLost(f"a process for {device} does not start: {str(error) or "no answer"}") from None
+            raise WorkerLost(f"a process for {device} does not start: {str(error) or 'no answer'}") from None
 
     def submit(self, job: bytes, shared: dict[str, bytes]) -> Future[bytes]:
         """See `Worker`."""

@@ -27,6 +27,7 @@ from validator.engines.wire import KEY_BYTES, Sealer
 if TYPE_CHECKING:
     from validator.engines.opened import EngineSpec
 
+LOOPBACK = "127.0.0.1"
 LEAST_STORE_MIB = 80
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray puts its object store
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
@@ -99,11 +100,11 @@ class RayCrew:
         kinds = {device.partition(":")[0] for device in devices}
         if len(kinds) > 1:
             raise EngineError("with --engine ray all workers have devices of one kind: cpu or cuda")
-        # Ray reads these when it is imported. Who joins a cluster brings its token in the environment.
-        os.environ |= _SILENT
-        if not spec.address:
-            os.environ |= _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        ray = _library()
+        if "://" in spec.address:
+            raise EngineError(
+                "ray_address is the HOST:PORT of a cluster that this machine is part of, not a ray:// client"
+            )
+        ray = _library(_SILENT if spec.address else _SILENT | _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
         leave = _join(ray, spec) if spec.address else _found(ray, spec)
         try:
             crew = cls(ray, kinds.pop(), spec.threads)
@@ -132,19 +133,23 @@ class RayCrew:
         return [self._refs[token] for token in shared]
 
 
-def _library() -> Any:  # noqa: ANN401 - a module
+def _library(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a module
+    """Ray, which reads most of its environment when it is imported. Who joins a cluster brings its token along."""
+    os.environ |= environment
     try:
         import ray
+        from ray._raylet import AuthenticationTokenLoader, Config
     except ImportError:
-        raise EngineError("--engine ray needs Ray: pip install 'poc-validator[ray]'") from None
+        raise EngineError("--engine ray needs Ray 2.60 or newer: pip install 'poc-validator[ray]'") from None
     if ray.is_initialized():
         raise EngineError("this process has joined a Ray cluster already")
+    # The rest it remembers from the last time that this process had a cluster.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
     return ray
 
 
 def _join(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
-    if "://" in spec.address:
-        raise EngineError("ray_address is the HOST:PORT of a cluster that this machine is part of, not a ray:// client")
     _initialised(ray, address=spec.address)
     return lambda: ray.shutdown()
 
@@ -159,6 +164,11 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
             "give it more (--shm-size in a container) or lower ray_store_mib"
         )
     folder = Path(tempfile.mkdtemp(prefix="poc-ray-"))
+
+    def leave() -> None:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
     try:
         _initialised(
             ray,
@@ -169,14 +179,11 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
             _temp_dir=str(folder / "ray"),  # Ray opens this one to everybody, but not the one around it
             _system_config={"automatic_object_spilling_enabled": False},
         )
+        if (address := ray.util.get_node_ip_address()) != LOOPBACK:
+            raise EngineError(f"Ray listens on {address}, not on {LOOPBACK} only")
     except EngineError:
-        shutil.rmtree(folder, ignore_errors=True)
+        leave()
         raise
-
-    def leave() -> None:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-
     return leave
 
 
