@@ -17,7 +17,7 @@ import torch
 from tests.influence.tiny import new_records, tiny_problem
 from validator.engines import EngineSpec, OpenEngine, open_engine
 from validator.engines.pool import Pool
-from validator.engines.ray_crew import RayCrew
+from validator.engines.ray_crew import RayCrew, _folder
 from validator.influence import Problem, fit
 from validator.influence.engine import Engine
 from validator.influence.response import Response
@@ -194,4 +194,29 @@ def test_node_killed__its_workers__are_gone_with_it(engine: str, tmp_path: Path)
         others = descendants(node.pid)
         assert len(workers) == WIDTH
         node.kill()
-        wait_until("workers outlive their node", lambda: not any(alive(pid) for pid in {*workers, *others}))
+        wait_until("workers outlive their node", lambda: not any(alive(pid) for pid in {*workers, *others}), 150)
+
+
+def test_folder__of_a_killed_node__goes_when_the_next_one_makes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mine, held = _folder()
+    program = (
+        "import os, signal; from validator.engines.ray_crew import _folder; x = _folder(); print(x[0], flush=True)"
+    )
+    program += "; os.kill(os.getpid(), signal.SIGKILL)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = Path(
+        subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+        ).stdout.strip()
+    )
+    assert killed.parent == tmp_path
+    assert (killed / "held").exists()
+    theirs, also_held = _folder()
+    assert not killed.exists()
+    assert mine.exists()
+    assert theirs.exists()
+    held.close()
+    also_held.close()

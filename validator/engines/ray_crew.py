@@ -8,6 +8,7 @@ another cluster we know nothing; there, as everywhere, only ciphertext leaves th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from validator.engines.bench import Certificate
 from validator.engines.errors import EngineError, WorkerLost
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 LEAST_STORE_MIB = 80
+_PREFIX, _HELD = "poc-ray-", "held"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray puts its object store
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
 _ALONE = {
@@ -163,11 +165,12 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
             f"{_SHARED_MEMORY} has {shared >> 20} MiB free, the object store needs {store >> 20}: "
             "give it more (--shm-size in a container) or lower ray_store_mib"
         )
-    folder = Path(tempfile.mkdtemp(prefix="poc-ray-"))
+    folder, held = _folder()
 
     def leave() -> None:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        held.close()
 
     try:
         _initialised(
@@ -185,6 +188,20 @@ def _found(ray: Any, spec: EngineSpec) -> Callable[[], None]:  # noqa: ANN401
         leave()
         raise
     return leave
+
+
+def _folder() -> tuple[Path, IO[bytes]]:
+    """A private folder, and what holds it while this process lives; those of processes that were killed are removed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_HELD}"):
+        with contextlib.suppress(OSError), old.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if old.parent.stat().st_uid == os.getuid():
+                shutil.rmtree(old.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    held = (folder / "new").open("wb")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (folder / "new").rename(folder / _HELD)  # nobody finds it before it is held
+    return folder, held
 
 
 def _initialised(ray: Any, **options: object) -> None:  # noqa: ANN401
