@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -140,14 +141,15 @@ def _library(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a module
     os.environ |= environment
     try:
         import ray
-        from ray._raylet import AuthenticationTokenLoader, Config
+
+        raylet = import_module("ray._raylet")
     except ImportError:
         raise EngineError("--engine ray needs Ray 2.60 or newer: pip install 'poc-validator[ray]'") from None
     if ray.is_initialized():
         raise EngineError("this process has joined a Ray cluster already")
     # The rest it remembers from the last time that this process had a cluster.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
     return ray
 
 
