@@ -33,12 +33,13 @@ def audit(
     from validator.actions.auditor import audit_round
     from validator.actions.connect import open_view
     from validator.actions.engine import engine_of
+    from validator.cli.reading import Reading
     from validator.influence.engine import IN_PROCESS
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content, engine=engine, devices=devices)
     # Levels 1 and 2 compute nothing: no worker is hired for them.
-    with engine_of(settings) if level > 2 else nullcontext(IN_PROCESS) as where, bars("reading the chain") as progress:
-        verdict = audit_round(open_view(settings), settings, number, level, progress, where)
+    with engine_of(settings) if level > 2 else nullcontext(IN_PROCESS) as where, bars() as progress:
+        verdict = audit_round(open_view(settings, Reading()), settings, number, level, progress, where)
     if as_json:
         emit(verdict.to_dict(), True)
     else:

@@ -11,18 +11,21 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 
 @contextmanager
-def bars(first: str = "reading") -> Iterator[Callable[[str, int, int], None]]:
+def bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for what is going on, where somebody watches standard error."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console, quiet = Console(stderr=True), not sys.stderr.isatty()
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=quiet) as progress:
-        task = progress.add_task(first, total=1)
-        words = [first]
+    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=quiet)
+    task, words = progress.add_task("", total=1), [""]
+    try:
 
         def report(what: str, done: int, total: int) -> None:
+            progress.start()  # not before there is something to say: another bar may be up until then
             if what != words[0]:
                 words[0] = what
                 progress.reset(task, description=what, total=total)
             progress.update(task, completed=done, total=total)
 
         yield report
+    finally:
+        progress.stop()
