@@ -28,9 +28,10 @@ def audit(
     """Check a finalised round again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant."""
     from validator.actions.auditor import audit_round
     from validator.actions.connect import open_view
+    from validator.cli.reading import Reading
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content)
-    verdict = audit_round(open_view(settings), settings, number, level)
+    verdict = audit_round(open_view(settings, Reading()), settings, number, level)
     if as_json:
         emit(verdict.to_dict(), True)
     else:
