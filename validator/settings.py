@@ -44,6 +44,13 @@ class Settings(BaseSettings):
     rpc: Annotated[str, BeforeValidator(_listed)] = "http://127.0.0.1:8545"
     contract: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
     content: str = "local:store"
+    content_quota_gib: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    keep_seconds: Annotated[int, Field(ge=0, le=10**9)] = 0
+    kubo_auth_file: Path | None = None
+    peers: bool = True
+    private_peers: bool = False
+    peer_host: str = "127.0.0.1"
+    peer_port: Annotated[int, Field(ge=0, le=65535)] = 0
     password_file: Path | None = None
     signer_url: str = ""
     signer_address: Annotated[str, Field(pattern=_ADDRESS)] = ""

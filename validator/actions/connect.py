@@ -21,14 +21,14 @@ from validator.chain.sender import Sender
 from validator.chain.shared_sender import ScopedSender
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
-from validator.content import Store, open_store
+from validator.content import LayeredStore, Store, open_store, read_credentials
 from validator.errors import ValidatorError
 from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
 from validator.rounds.score import Progress
 from validator.settings import Settings
 from validator.stages.backfill import Backfill
-from validator.stages.node import Contracts, Identity, Node, Reader
+from validator.stages.node import Contracts, Identity, Node, PeerRules, Reader
 from validator.stages.range_log import JournalledRanges
 from validator.stages.transaction_log import JournalledTransactions
 
@@ -104,6 +104,12 @@ def open_chain(settings: Settings) -> Web3:
     return connect(urls, settings.rpc_timeout, stale_blocks=settings.stale_blocks)
 
 
+def open_content(settings: Settings) -> LayeredStore:
+    """The configured content store."""
+    auth = read_credentials(settings.kubo_auth_file.expanduser()) if settings.kubo_auth_file else None
+    return open_store(settings.content_spec(), auth=auth, quota=settings.content_quota_gib << 30)
+
+
 def open_journal(settings: Settings, name: str = MAIN) -> Journal:
     """This home's journal, made if there is none."""
     return open_file(settings.path(name))
@@ -113,7 +119,7 @@ def open_view(settings: Settings, watch: Watch | None = None) -> View:
     """The configured DAO, to look at."""
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    view = view_of(w3, deployment, open_store(settings.content_spec()), finality_of(settings))
+    view = view_of(w3, deployment, open_content(settings), finality_of(settings))
     return replace(view, watch=watch)
 
 
@@ -154,7 +160,7 @@ def open_node(
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
     journal = journal or open_journal(settings)
-    store = open_store(settings.content_spec())
+    store = open_content(settings)
     journal.bind(deployment.chain_id, deployment.rounds)
     reader, identity, transactions = None, None, None
     if has_keys(settings):
@@ -186,6 +192,8 @@ def open_node(
         store=store,
         reader=reader,
         identity=identity,
+        peers=PeerRules(settings.peers, settings.private_peers),
+        keep_seconds=settings.keep_seconds,
         transactions=transactions,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,

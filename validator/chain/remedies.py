@@ -50,6 +50,7 @@ _VALIDATORS = {
     "SignerTaken": "the signing key {signer} belongs to operator {operator} for ever: make a new one with `validator "
     "keys signing-create`",
     "StakeTooSmall": "a stake of {stake} is below the least of {min_stake}: stake more",
+    "UrlTooLong": "a URL of {size} bytes is too long, the limit is {limit}: announce a shorter one",
     "WeightForgotten": "the weight of {operator} in round {round} is no longer kept: read it from StakeChanged events",
     "ZeroKey": "the HPKE key is all zeros: pass the validator's public key",
 }

@@ -10,6 +10,7 @@ import typer
 from validator.cli import (
     audit,
     check,
+    content,
     contributor,
     convert,
     dao,
@@ -43,6 +44,7 @@ keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
+app.add_typer(content.app, name="content")
 for room in (devchain, node, preflight, convert, contributor, audit, faults, web, demo):
     room.register(app)
 

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("top-up")(top_up)
     app.command("exit")(leave)
     app.command("withdraw")(withdraw)
+    app.command("announce")(announce)
     app.command("run")(run)
 
 
@@ -80,6 +81,26 @@ def withdraw(home: Home = None, rpc: Rpc = None, contract: Contract = None, as_j
     emit({"operator": operator, "withdrawn": stake}, as_json, [f"{stake} units of stake paid to {operator}"])
 
 
+def announce(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="https URL of its peer gateway, as others reach it; '' takes it back.")
+    ],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    as_json: Json = False,
+) -> None:
+    """Say on chain where this validator serves what it has pinned, for the other validators to fetch from."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.content import announce as announce_url
+
+    settings = settings_for(home, rpc=rpc, contract=contract)
+    wallet = open_wallet(settings)
+    announce_url(wallet, url, private=settings.private_peers)
+    operator = wallet.signer.address
+    emit({"operator": operator, "url": url}, as_json, [f"{operator} serves at {url}" if url else "taken back"])
+
+
 def run(
     home: Home = None,
     rpc: Rpc = None,
@@ -107,6 +128,11 @@ def run(
     with engine_of(settings) as where:
         tickers = tickers_of(openers(settings, dry_run=dry_run, engine=where), settings.poll_seconds)
         daemon = Daemon(tickers, settings.poll_seconds, memory=memory_of(settings.memory_mib))
+        if settings.peer_port:
+            from validator.actions.connect import open_content
+            from validator.web.peer import serve_peer
+
+            serve_peer(open_content(settings), settings)
         if settings.port:
             from validator.web.serve import serve_beside
 

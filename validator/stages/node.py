@@ -64,6 +64,14 @@ class Identity(Reader):
     protection: SigningProtection
 
 
+@dataclass(frozen=True, slots=True)
+class PeerRules:
+    """Whether to read from other validators, and whether also from private addresses and by plain http."""
+
+    used: bool = True
+    private: bool = False
+
+
 @dataclass(slots=True)
 class Node:
     """Open resources. Without an `identity` the node signs and sends nothing (dry run); without a `reader` it cannot
@@ -80,6 +88,7 @@ class Node:
     follower: Follower
     journal: Journal
     store: Store
+    """A LayeredStore in all but the tests of single stages: only that one has peers and an embedded store to sweep."""
     reader: Reader | None = None
     identity: Identity | None = None
     epoch_secrets: dict[int, bytes] = field(default_factory=dict)
@@ -96,6 +105,15 @@ class Node:
     unsettled: tuple[int, ...] = ()
     backfill: Backfill = field(default_factory=Backfill)
     _chronicle: Chronicle | None = None
+    peers: PeerRules = field(default_factory=PeerRules)
+    peers_read: int = -1
+    keep_seconds: int = 0
+    released: set[int] = field(default_factory=set)
+    release_place: tuple[int, int] = (0, 0)
+    exit_delays: dict[int, int] = field(default_factory=dict)
+    documents_pinned: set[bytes] = field(default_factory=set)
+    swept_at: float = 0.0
+    sweep_due: bool = False
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
     progress: Progress | None = None

@@ -13,7 +13,7 @@ from validator.chain.shared_sender import Sending
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.lifecycle import Phase, RoundState
-from validator.stages import advance, attest, claim, commit, discover, fetch, history, report, score
+from validator.stages import advance, attest, claim, commit, discover, fetch, history, peers, release, report, score
 from validator.stages.documents import load_manifest
 from validator.stages.node import Node
 
@@ -32,6 +32,7 @@ def tick(node: Node) -> None:
         return
     discover.learn_keys(node)
     history.check(node)
+    peers.run(node)
     if node.identity is not None:
         _guarded(node, "transactions", partial(_look_after, node, node.identity.sender))
     now = node.finalised_time()
@@ -43,6 +44,7 @@ def tick(node: Node) -> None:
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
             _guarded(node, f"fetching for round {state.round}", partial(_prefetch, node, state))
+    _guarded(node, "release", partial(release.run, node))
 
 
 def _look_after(node: Node, sender: Sending) -> None:

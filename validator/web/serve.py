@@ -123,16 +123,16 @@ def _vitals(ticker: Ticking, settings: Settings) -> Vitals:
     return Vitals(ticker.health, settings.poll_seconds, stale_seconds=settings.chain_stale_seconds, endpoints=endpoints)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, what: str = "the explorer", option: str = "--port") -> socket.socket:
     """A listening socket, made by the caller's thread so that a taken port is refused where it can still be said."""
     try:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server((host, port), family=kind, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        words = f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+        words = f"cannot listen on {host} port {port}: {reason}; choose another with {option}"
         raise ServeError(words) from None
-    log.info("the explorer listens", url=f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
+    log.info(f"{what} listens", url=f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
     return listener
 
 
