@@ -36,6 +36,7 @@ from validator.content import (
     QuotaExceeded,
     TooLarge,
     peer_opener,
+    root,
 )
 from validator.content import gateway as gateway_module
 from validator.content import store as store_module
@@ -126,14 +127,12 @@ class Lab:
 
     def archive(self, change: Callable[[bytes], bytes], *, kubo: bool = False, limit: int = LIMIT) -> None:
         """A file as one archive from a server that sends `change(archive)`."""
-        root: list[str] = []
 
         def prepare(standin: StandIn) -> None:
-            root.append(standin.hold(FILE))
+            standin.hold(FILE)
             standin.car_fault = change
 
-        url = self.serve(prepare)
-        cid = Cid.parse(root[0]) if root else Cid.parse(_ROOT)
+        url, cid = self.serve(prepare), root(FILE)
         source = KuboStore(url, patience=QUICK) if kubo else GatewaySource(url, QUICK)
         with source.dag(cid, limit) as get_block:
             read_file(cid, get_block, limit)

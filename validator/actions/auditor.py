@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
 from validator.chain.typed_data import attestation_digest
 from validator.errors import ValidatorError
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.rounds.lifecycle import Fact, fold
+from validator.rounds.score import Progress
 from validator.settings import Settings
 from validator.stages.keyring import EpochKeys
 from validator.stages.keys import granted_secrets
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def audit_round(
     level: int,
     progress: Progress | None = None,
     grant: bytes | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Verdict:
     """Audit round `number` at `level` 1 to 4, each including those before. From 3 on the home's keys must have been
     granted the data, on chain by key epoch or by `grant`, a document for this round; a level is not begun when one
@@ -57,7 +58,7 @@ def audit_round(
     """
     facts = scan(view.follower())
     case = open_case(view.w3, view.deployment, view.store, facts, number)
-    return _audit(view, settings, case, level, progress, grant)
+    return _audit(view, settings, case, level, progress, grant, engine)
 
 
 def final_rounds(view: View) -> tuple[list[Fact], list[int]]:
@@ -73,6 +74,7 @@ def audit_rounds(
     numbers: Iterable[int],
     level: int,
     progress: Progress | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Iterator[Verdict | Unaudited]:
     """Audit several rounds in ascending order, each as `audit_round` does. The chain is read once, and what a round
     inherits is read on from the one before. A round that cannot be audited does not end the run.
@@ -82,13 +84,19 @@ def audit_rounds(
         try:
             case = open_case(view.w3, view.deployment, view.store, facts, number, carry)
             carry = case.carry
-            yield _audit(view, settings, case, level, progress, None)
+            yield _audit(view, settings, case, level, progress, None, engine)
         except ValidatorError as fault:
             yield Unaudited(number, level, str(fault))
 
 
 def _audit(
-    view: View, settings: Settings, case: Case, level: int, progress: Progress | None, grant: bytes | None
+    view: View,
+    settings: Settings,
+    case: Case,
+    level: int,
+    progress: Progress | None,
+    grant: bytes | None,
+    engine: Engine,
 ) -> Verdict:
     checks, signatures = verify(case)
     difference = None
@@ -97,7 +105,7 @@ def _audit(
     if level >= 3 and _passed(checks):
         keys = _keys(view, settings, case.facts) if grant is None else _granted(case, settings, grant)
         # The same bytes from scratch are the same bytes from the published probes too: level 4 takes the place of 3.
-        more, difference = rescore(case, keys, refit=level == 4, progress=progress)
+        more, difference = rescore(case, keys, refit=level == 4, progress=progress, engine=engine)
         checks += more
         if isinstance(keys, GrantedKeys) and keys.on_word:
             words = f"envelopes that do not open by the granter's word alone: {keys.on_word}"

@@ -6,7 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from validator.actions.connect import Wallet, open_node
+from validator.actions.connect import Wallet, open_journal, open_node
+from validator.actions.transactions import MAIN
 from validator.content import Cid, ContentError, LayeredStore, LocalStore, NotFound, peer_opener
 from validator.content.addresses import peer_url
 from validator.content.gateway import GatewaySource
@@ -75,7 +76,7 @@ class Collected:
 
 def status(settings: Settings) -> ContentStatus:
     """Ask every source, and count what is held. Rounds and peers are the journal's. Changes nothing."""
-    node = open_node(settings, dry_run=True, quiet=True)
+    node = _open(settings)
     store = _layered(node)
     own = node.reader.operator.lower() if node.reader is not None else ""
     urls = peers.announced({name: node.chronicle.facts(name) for name in peers.FACTS})
@@ -95,7 +96,7 @@ def collect(settings: Settings, *, dry_run: bool, grace: float = 3600.0) -> Coll
     """Unpin what settled rounds no longer need and sweep what nothing pins, except for what is younger than `grace`
     seconds. Safe beside a running node, and after a kill at any instant.
     """
-    node = open_node(settings, dry_run=True, quiet=True)
+    node = _open(settings)
     if node.journal.mark() is None:
         raise ContentCommandError("this home has not followed the chain yet: start `validator run` first")
     store = _layered(node)
@@ -121,6 +122,13 @@ def announce(wallet: Wallet, url: str, *, private: bool) -> None:
     if not any(wallet.contracts.validators.validator(address).hpke_key):
         raise ContentCommandError(f"{address} is not a validator: join first")
     wallet.sender.send(wallet.contracts.validators.announce(url), intent=f"announce/{time.time_ns()}")
+
+
+def _open(settings: Settings) -> Node:
+    """The node of one DAO, with the journal that it has in a home of several."""
+    own = f"journal-{settings.entry().lower()}.sqlite"
+    name = own if settings.path(own).exists() else MAIN
+    return open_node(settings, dry_run=True, quiet=True, journal=open_journal(settings, name))
 
 
 def _layered(node: Node) -> LayeredStore:

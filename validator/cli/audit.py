@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from validator.cli.auditing import Auditing, parse_rounds
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.common import Content, Contract, Devices, EngineName, Home, Json, Rpc, emit, settings_for
 
 HPKE_KEY_BYTES = 32
 
@@ -61,13 +61,17 @@ def audit(
     rpc: Rpc = None,
     contract: Contract = None,
     content: Content = None,
+    engine: EngineName = None,
+    devices: Devices = None,
     as_json: Json = False,
 ) -> None:
     """Check finalised rounds again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant. The
     word `round` can be left out.
     """
     from validator.actions.connect import open_view
+    from validator.actions.engine import engine_of
     from validator.cli.reading import Reading
+    from validator.influence.engine import IN_PROCESS
 
     if (rounds is None) != every:
         raise typer.BadParameter("name a ROUND, or several as in 1-5 or 1,3,7-9, or take --all")
@@ -77,11 +81,13 @@ def audit(
         raise typer.BadParameter("a --grant is of one round: audit that one")
     if from_chain and (None in (rpc, contract, content) or home or grant or report or publish):
         raise typer.BadParameter("--from-chain needs --rpc, --contract and --content, and takes nothing from a home")
-    with TemporaryDirectory() if from_chain else nullcontext(home) as place:
-        settings = settings_for(Path(place) if place else None, rpc=rpc, contract=contract, content=content)
-        auditing = Auditing(
-            open_view(settings, Reading()), settings, level or (2 if from_chain else 4), report, publish, as_json
-        )
+    deepest = level or (2 if from_chain else 4)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(TemporaryDirectory())) if from_chain else home
+        settings = settings_for(place, rpc=rpc, contract=contract, content=content, engine=engine, devices=devices)
+        # Levels 1 and 2 compute nothing: no worker is hired for them.
+        where = stack.enter_context(engine_of(settings) if deepest > 2 else nullcontext(IN_PROCESS))
+        auditing = Auditing(open_view(settings, Reading()), settings, deepest, report, publish, as_json, where)
         match = auditing.several(wanted) if several else auditing.one((wanted or [(0, 0)])[0][0], grant)
     if not match:
         raise typer.Exit(1)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from validator.cli.bars import bars
 from validator.cli.common import emit, table
 
 if TYPE_CHECKING:
     from validator.actions.auditor import Unaudited
     from validator.actions.connect import View
     from validator.audit.verdict import Verdict
+    from validator.influence.engine import Engine
     from validator.settings import Settings
 
 Ranges = list[tuple[int, int]]
@@ -49,6 +49,7 @@ class Auditing:
     report: Path | None
     publish: bool
     as_json: bool
+    engine: Engine
 
     def one(self, number: int, grant: Path | None) -> bool:
         """Audit one round; whether it matches."""
@@ -56,8 +57,8 @@ class Auditing:
 
         document = None if grant is None else read_grant(grant)
         self._check_signing([self.report] if self.report is not None else [])
-        with _progress(1) as (tell, _):
-            verdict = audit_round(self.view, self.settings, number, self.level, tell(number), document)
+        with bars() as progress:
+            verdict = audit_round(self.view, self.settings, number, self.level, progress, document, self.engine)
         signed = self._signed(verdict, self.report)
         if self.as_json:
             emit({**verdict.to_dict(), **signed}, True)
@@ -79,11 +80,15 @@ class Auditing:
         if self.report is not None:
             self.report.mkdir(parents=True, exist_ok=True)
         answers: list[dict[str, Any]] = []
-        with _progress(len(numbers)) as (tell, done):
-            found = audit_rounds(self.view, self.settings, facts, numbers, self.level, tell(None))
+        with bars() as progress:
+
+            def tell(what: str, done: int, total: int) -> None:
+                progress(f"round {len(answers) + 1} of {len(numbers)}: {what}", done, total)
+
+            found = audit_rounds(self.view, self.settings, facts, numbers, self.level, tell, self.engine)
             for verdict in found:
                 answers.append({**verdict.to_dict(), **self._signed_of_several(verdict)})
-                done()
+                progress("rounds", len(answers), len(numbers))
                 if not self.as_json:
                     typer.echo(_line(verdict))
         matching = sum(answer["match"] is True for answer in answers)
@@ -157,30 +162,3 @@ def _line(verdict: Verdict | Unaudited) -> str:
         return f"round {verdict.round}: match, {len(verdict.checks)} checks, {verdict.signatures} signatures"
     failed = [f"{check.name}: {check.detail}" for check in verdict.checks if not check.ok]
     return f"round {verdict.round}: NO MATCH: {verdict.difference or '; '.join(failed)}"
-
-
-@contextmanager
-def _progress(rounds: int) -> Iterator[tuple[Callable[[int | None], Callable[[int, int], None]], Callable[[], None]]]:
-    """Bars on a terminal's standard error, and nothing elsewhere. Yields what makes a callback for one round's scoring,
-    and what to call when a round is done.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bars:
-        whole = bars.add_task("rounds", total=rounds, visible=rounds > 1)
-        part = bars.add_task("scores", total=1, visible=False)
-
-        def tell(number: int | None) -> Callable[[int, int], None]:
-            name = "scores" if number is None else f"scores of round {number}"
-
-            def told(done: int, total: int) -> None:
-                bars.update(part, description=name, completed=done, total=max(1, total), visible=True)
-
-            return told
-
-        yield tell, lambda: bars.advance(whole)

@@ -52,7 +52,7 @@ def run(node: Node) -> None:
     if node.sweep_due and node.clock() - node.swept_at >= SWEEP_SECONDS:
         node.swept_at = node.clock()
         node.sweep_due = False
-        sweep(node)
+        log.info("swept", freed=sweep(node))
 
 
 def plan(node: Node) -> Iterator[Released]:
@@ -98,9 +98,7 @@ def sweep(node: Node, grace: float | None = None) -> int:
     local = node.store.local if isinstance(node.store, LayeredStore) else None
     if local is None:
         return 0
-    freed = local.sweep() if grace is None else local.sweep(grace)
-    log.info("swept", freed=freed)
-    return freed
+    return local.sweep() if grace is None else local.sweep(grace)
 
 
 def _no_longer_needed(node: Node, state: RoundState, open_: Sequence[RoundState]) -> Iterator[Cid]:

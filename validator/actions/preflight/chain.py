@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 
 from web3 import Web3
 
-from validator.actions.connect import View, finality_of
+from validator.actions.connect import View, finality_of, open_content
 from validator.actions.preflight.keys import Keys
 from validator.actions.preflight.line import Line, failed, passed, warned
 from validator.actions.preflight.machine import chain_clock
@@ -16,7 +16,6 @@ from validator.chain.endpoint import mask
 from validator.chain.errors import RpcFault
 from validator.chain.finality import heights
 from validator.chain.rpc import connect, understood
-from validator.content import open_store
 from validator.envelope import public_key
 from validator.rounds.lifecycle import Fact
 from validator.rounds.score import own_versions
@@ -147,7 +146,7 @@ def manifest(view: View, settings: Settings) -> Iterator[Line]:
     if version == 0:
         yield warned("manifest", "the DAO has published none yet", "nothing can be scored before it has")
         return
-    asked = load_manifest(open_store(settings.content_spec()), view.contracts.dao.manifest(version)).versions
+    asked = load_manifest(open_content(settings), view.contracts.dao.manifest(version)).versions
     have, want = own_versions().model_dump(), asked.model_dump()
     wrong = [f"{name} {want[name]} (here {have[name]})" for name in want if want[name] != have[name]]
     if wrong:

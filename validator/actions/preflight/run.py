@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from validator.actions.connect import View, finality_of, open_chain, view_of
+from validator.actions.connect import View, finality_of, open_chain, open_content, view_of
 from validator.actions.home import PROTECTION, has_keys
 from validator.actions.preflight import chain, machine
 from validator.actions.preflight import keys as key_checks
@@ -15,7 +15,7 @@ from validator.actions.several import journal_name
 from validator.actions.transactions import about, peek
 from validator.audit.case import scan
 from validator.chain.deploy import load_deployment
-from validator.content import Store, open_store
+from validator.content import Store
 from validator.content.layered import LayeredStore
 from validator.errors import ValidatorError
 from validator.journal.database import Row, unpack
@@ -53,7 +53,7 @@ def _keys(settings: Settings, keys: Keys) -> Iterator[Line]:
 
 
 def _content(settings: Settings) -> Iterator[Line]:
-    store: Store = open_store(settings.content_spec())
+    store: Store = open_content(settings)
     fault = probe(store)
     if fault:
         yield failed("content store", f"{store.name}: {fault}", "one entry of `content` must be writable, and work")
