@@ -43,7 +43,7 @@ def test_api__any_request__answered_as_the_document_says(
     @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def holds(case: schemathesis.Case) -> None:
-        # Of a parameter that is given several times the last counts, so not everything that breaks the schema is refused.
+        # A parameter given several times counts by its last value, so not all that breaks the schema is refused.
         case.call_and_validate(excluded_checks=[negative_data_rejection])
 
     holds()
