@@ -26,6 +26,7 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
     /* CONSTANTS */
 
     uint256 private constant BPS = 10_000;
+    uint256 private constant URL_LIMIT = 256;
 
     bytes32 private constant CONSENT_TYPEHASH = keccak256("SignerConsent(address operator)");
 
@@ -144,6 +145,14 @@ contract ValidatorSet is IValidatorSet, EIP712, ReentrancyGuardTransient {
         emit StakeWithdrawn(msg.sender, amount);
 
         token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IValidatorSet
+    function announce(string calldata url) external {
+        _joined(msg.sender);
+        require(bytes(url).length <= URL_LIMIT, UrlTooLong(bytes(url).length, URL_LIMIT));
+
+        emit PeerAnnounced(msg.sender, url);
     }
 
     /* ONLY ROUNDS */

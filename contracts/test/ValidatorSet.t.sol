@@ -179,6 +179,53 @@ contract ValidatorSetTest is Fixture {
         assertEq(validators.totalWeightAt(1), 400 ether, "totals are kept");
     }
 
+    /* ANNOUNCE */
+
+    function test_announce__member__said() public {
+        _joinSelf(50 ether);
+        vm.expectEmit(address(validators));
+        emit IValidatorSet.PeerAnnounced(newcomer, "https://one.example");
+        vm.prank(newcomer);
+        validators.announce("https://one.example");
+    }
+
+    function test_announce__leaving__stillHeardUntilWithdrawn() public {
+        _joinSelf(50 ether);
+        vm.startPrank(newcomer);
+        validators.requestExit();
+        vm.expectEmit(address(validators));
+        emit IValidatorSet.PeerAnnounced(newcomer, "");
+        validators.announce("");
+        vm.warp(block.timestamp + 30 days);
+        validators.withdraw();
+        vm.expectRevert(abi.encodeWithSelector(IValidatorSet.NotValidator.selector, newcomer));
+        validators.announce("https://one.example");
+    }
+
+    function test_announce__stranger__refused() public {
+        vm.prank(newcomer);
+        vm.expectRevert(abi.encodeWithSelector(IValidatorSet.NotValidator.selector, newcomer));
+        validators.announce("https://one.example");
+    }
+
+    function testFuzz_announce__anyBytes__takenUpToTheLimit(bytes memory url, uint256 size) public {
+        size = bound(size, 0, 300);
+        bytes memory said = new bytes(size);
+        for (uint256 i = 0; i < size && url.length != 0; i++) {
+            said[i] = url[i % url.length];
+        }
+        uint256 before = validators.totalWeight();
+        vm.prank(_operator(0));
+        if (size > 256) {
+            vm.expectRevert(abi.encodeWithSelector(IValidatorSet.UrlTooLong.selector, size, 256));
+        } else {
+            vm.expectEmit(address(validators));
+            emit IValidatorSet.PeerAnnounced(_operator(0), string(said));
+        }
+        validators.announce(string(said));
+        assertEq(validators.totalWeight(), before, "nothing else changes");
+    }
+
     /* EXIT */
 
     function test_requestExit__staying__weightless() public {

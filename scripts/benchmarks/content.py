@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from measure import Row, arguments, compare, report
 
-from validator.content import LocalStore
+from validator.content import Block, Cid, LayeredStore, LocalStore
+from validator.content.block import GetBlock, verified
+from validator.content.car import CarBlocks, encode
+from validator.content.dagpb import decode_file
+from validator.content.unixfs import build, walk
 from validator.envelope import Context, generate_keypair, open_envelope, seal
 
 SIZES = (64 * 1024, 16 * 1024 * 1024)
+PIECE = 64 * 1024
+BARE = "SHA-256"
 CONTEXT = Context(chain_id=1, contract="0x" + "11" * 20, key_epoch=1, contributor="0x" + "22" * 20)
 
 
@@ -38,16 +44,46 @@ def envelopes(size: int, repeats: int) -> list[Row]:
 
 
 def stored(size: int, repeats: int) -> list[Row]:
-    """Read `size` bytes from the embedded store, every block hashed."""
+    """`size` bytes verified from memory by block and as an archive, and read from the embedded store, in turns with
+    bare SHA-256 over the same bytes.
+    """
     data = os.urandom(size)
+    blocks = {block.cid: block.data for block in build(data)}
+    root = list(blocks)[-1]
+
+    def get(cid: Cid) -> Block:
+        return verified(cid, blocks[cid], "memory")
+
+    archive = b"".join(encode(root, walked(root, get)))
+    pieces = [archive[at : at + PIECE] for at in range(0, len(archive), PIECE)]
     with tempfile.TemporaryDirectory() as folder:
-        store = LocalStore(folder)
-        cid = store.put(data)
-        works = (
-            {"SHA-256": lambda: hashlib.sha256(data).digest()},
-            {"store read, verified": lambda: store.read(cid, size)},
-        )
-        return told(size, compare_with(repeats, *works))
+        store = LayeredStore([LocalStore(folder)])
+        store.put(data)
+        works: Work = {
+            BARE: lambda: hashlib.sha256(data).digest(),
+            "verify by block": lambda: exhaust(walk(root, get, size)),
+            "verify an archive": lambda: exhaust(
+                walk(root, CarBlocks(root, iter(pieces), "memory", get).get_block, size)
+            ),
+            "store read, end to end": lambda: store.read(root, size),
+        }
+        taken = compare(works, repeats)
+    speed = {name: f"{taken[BARE].median / one.median:.2f} of SHA-256" for name, one in taken.items() if name != BARE}
+    return told(size, [Row(name, one, speed.get(name, "")) for name, one in taken.items()])
+
+
+def walked(cid: Cid, get: GetBlock) -> Iterator[Block]:
+    """The blocks of a DAG in the order of a walk."""
+    block = get(cid)
+    yield block
+    if cid.codec == "dag-pb":
+        for child in decode_file(block.data).children:
+            yield from walked(child.cid, get)
+
+
+def exhaust(pieces: Iterator[bytes]) -> int:
+    """Bytes of a walk to its end."""
+    return sum(map(len, pieces))
 
 
 Work = dict[str, Callable[[], object]]

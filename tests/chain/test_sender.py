@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -21,6 +22,7 @@ from validator.chain.errors import (
     NotMinedYet,
     Reverted,
     RpcFault,
+    SignerFault,
 )
 from validator.chain.fees import GWEI, Policy
 from validator.chain.rpc import connect
@@ -128,6 +130,28 @@ def test_send__waiting_too_long__is_replaced_at_the_same_nonce_with_higher_fees(
     receipt = sender.send(gift(held), "gift")
     assert receipt.transaction_hash == attempts[-1].hash
     assert balance(held) == 1
+
+
+def test_resume__signer_is_away_when_a_bid_should_rise__the_old_one_is_sent_again(held: DevChain) -> None:
+    class Leaving(LocalSigner):
+        away = False
+
+        def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
+            if self.away:
+                raise SignerFault("the signer failed: connection refused")
+            return super().sign_transaction(transaction)
+
+    log, clock, signer = MemoryLog(), Clock(), Leaving(held.keys[0].secret)
+    sender = Sender(connect(held.url), signer, log, QUICK, clock=clock, pause=clock.pause)
+    for key in ("gift-1", "gift-2"):
+        with pytest.raises(NotMinedYet):
+            sender.send(gift(held), key, timeout=1)
+    signer.away = True
+    clock.now += 100
+    assert [len(intent.attempts) for intent in sender.resume()] == [1, 1]
+    signer.away = False
+    clock.now += 100
+    assert [len(intent.attempts) for intent in sender.resume()] == [2, 1]
 
 
 def test_send__mined_by_a_higher_bid_of_the_same_call__returns_that_receipt(held: DevChain) -> None:

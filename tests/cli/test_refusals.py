@@ -18,15 +18,22 @@ DEAD = "http://127.0.0.1:1"
 # Every command that looks at a chain
 
 
+EXTRA = {("dao", "init"): ("--dev-tokens", "--light"), ("keys", "protection-rebuild"): ("--no-other-machine",)}
+
+
+def refusing(option: str) -> list[tuple[str, ...]]:
+    """Commands with an option, but for the preflight: that one goes on, and tells in a line of its own."""
+    return [words for words, _ in valued(option) if words != ("check",)]
+
+
 def complete(words: tuple[str, ...], *more: str) -> list[str]:
-    extra = ["--dev-tokens", "--light"] if words == ("dao", "init") else []
-    return line(words, *extra, "--home", "{auditor}", *more, file="{file}", folder="{dao}")
+    return line(words, *EXTRA.get(words, ()), "--home", "{auditor}", *more, file="{file}", folder="{dao}")
 
 
 def cases(option: str, values: list[tuple[str, str]]) -> list[object]:
     return [
         pytest.param(" ".join(complete(words, option)), value, named, id=f"{' '.join(words)} {value or 'nothing'}")
-        for words, _ in valued(option)
+        for words in refusing(option)
         for value, named in values
     ]
 
@@ -92,9 +99,9 @@ def test_rpc__bad_endpoint__is_named_without_its_secrets(ask: Ask, rpc: str, nam
     assert "secret" not in told
 
 
-@pytest.mark.parametrize("words", [words for words, _ in valued("--contract")], ids=" ".join)
+@pytest.mark.parametrize("words", refusing("--contract"), ids=" ".join)
 def test_contract__not_configured__says_how(ask: Ask, places: dict[str, str], home: Path, words: tuple[str, ...]):
-    arguments = line(words, "--home", str(home), "--rpc", "{rpc}", file="{file}", folder="{dao}")
+    arguments = line(words, *EXTRA.get(words, ()), "--home", str(home), "--rpc", "{rpc}", file="{file}", folder="{dao}")
     assert "VALIDATOR_CONTRACT" in ask(" ".join(arguments)).refused()
 
 
@@ -117,6 +124,10 @@ REFUSALS = [
     ("join 6 --home {admitted}", "holds 5 units of the stake token, 6 are needed"),
     ("join 5 --home {admitted}", "stake more"),
     ("join 1 --home {validator-1}", "has joined already"),
+    ("announce https://validator.example.org --home {auditor}", "is not a validator: join first"),
+    ("announce https://127.0.0.1:8790 --home {validator-1}", "public address"),
+    ("announce http://validator.example.org --home {validator-1}", "must be https"),
+    ("content gc --home {auditor}", "start `validator run` first"),
     ("top-up 1 --home {auditor}", "validator"),
     ("top-up 1 --home {validator-1}", "token"),
     ("exit --home {auditor}", "validator"),

@@ -23,6 +23,8 @@ BAD_VALUES = [
     (["demo", "--seed", "1.5"], "--seed"),
     (["exact", "self-test", "--device", "tpu"], "--device"),
     (["exact", "self-test", "--device", "cuda:x"], "--device"),
+    (["content", "gc", "--grace", "-1"], "--grace"),
+    (["content", "gc", "--grace", "soon"], "--grace"),
     (["join", "0"], "stake"),
     (["join", "much"], "stake"),
     (["join", "1e18"], "stake"),
@@ -100,6 +102,7 @@ BAD_VALUES = [
     (["keys", "import", "no-such-file"], "no-such-file"),
     (["keys", "protection-import", "no-such-file"], "no-such-file"),
     (["keys", "protection-import", "."], "directory"),
+    (["keys", "protection-rebuild"], "--no-other-machine"),
 ]
 
 

@@ -13,6 +13,7 @@ Path = tuple[str, ...]
 ADDRESS = "0x5c7C6ef41e27a0c67e29172D9c20059e8374A01a"
 
 POSITIONS: dict[Path, tuple[str, ...]] = {
+    ("announce",): ("https://validator.example.org",),
     ("audit",): ("1",),
     ("charge-unrevealed",): ("1",),
     ("contribute",): ("FILE",),

@@ -19,6 +19,7 @@ from validator.content import (
     ContentError,
     Deadline,
     FetchError,
+    Flood,
     GatewaySource,
     KuboStore,
     LayeredStore,
@@ -53,11 +54,13 @@ def test_read__honest_server__gives_the_file(source: Source, standin: Any) -> No
     assert source.read(cid, len(FILE)) == FILE
 
 
-def test_read__many_blocks__share_one_connection(source: Source, standin: Any) -> None:
+def test_read__many_blocks__come_as_one_archive(source: Source, standin: Any) -> None:
     cid = Cid.parse(standin.hold(FILE))
     source.read(cid, len(FILE))
 
-    assert len(standin.seen) == 4
+    # The Kubo RPC is asked for the root first, to see that it has it.
+    assert len(standin.seen) == (2 if isinstance(source, KuboStore) else 1)
+    assert any("format=car" in path or "dag/export" in path for path, _ in standin.seen)
     assert "gzip" not in str(standin.seen)
     assert "Cookie" not in str(standin.seen)
 
@@ -72,9 +75,9 @@ def test_get_block__unknown__is_not_found(source: Source) -> None:
     {
         "lie": BadBlock,
         "stream_error": BadBlock,
-        "bad_length": TooLarge,
-        "announced_flood": TooLarge,
-        "chunk_flood": TooLarge,
+        "bad_length": Flood,
+        "announced_flood": Flood,
+        "chunk_flood": Flood,
         "cut_length": FetchError,
         "cut_chunk": FetchError,
         "gzip_bomb": FetchError,
@@ -111,7 +114,7 @@ def test_get_block__hostile_server__is_refused_within_memory(
         "endless_trailers": Deadline,
     }.items(),
 )
-@pytest.mark.parametrize("kind", list(SOURCES))
+@pytest.mark.parametrize("kind", ["kubo"])  # gateways: test_hostile
 def test_get_block__server_that_never_ends__is_left_in_time(
     standin: Any, misbehave: Misbehave, kind: str, fault: str, error: type[ContentError]
 ) -> None:
@@ -275,18 +278,6 @@ def test_read_file__source_that_takes_too_long__meets_the_deadline() -> None:
 
     with pytest.raises(Deadline):
         read_file(block.cid, lambda _: block, 1, clock=lambda: next(times))
-
-
-def test_layered__liar_first__is_counted_and_the_next_source_serves(
-    standin: Any, misbehave: Misbehave, one_try: Patience, tmp_path: Path
-) -> None:
-    honest = LocalStore(tmp_path)
-    cid = honest.put(b"small")
-    misbehave("lie")
-    store = LayeredStore([GatewaySource(standin.url, one_try), honest])
-
-    assert store.read(cid, 5) == b"small"
-    assert list(store.lies.values()) == [1]
 
 
 def test_layered__fetched_from_a_gateway__is_kept_and_can_be_pinned(standin: Any, tmp_path: Path) -> None:

@@ -400,6 +400,10 @@ class Model:
         self._staying(operator)
         self._reweigh(operator)
 
+    def announce(self, operator: str, url: str) -> None:
+        demand(operator in self.members, "NotValidator")
+        demand(len(url.encode()) <= 256, "UrlTooLong")
+
     def request_exit(self, operator: str) -> None:
         member = self._staying(operator)
         member.exit_at = self.now + self.open.parameters.exit_seconds

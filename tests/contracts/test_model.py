@@ -350,6 +350,11 @@ class Contracts(RuleBasedStateMachine):
         operator = address(name)
         self.both(lambda: self.model.update_weight(operator), self.world.validators, "updateWeight", REPORTER, operator)
 
+    @rule(name=names, size=st.sampled_from((0, 30, 256, 257)))
+    def announce(self, name: str, size: int) -> None:
+        operator, url = address(name), "u" * size
+        self.both(lambda: self.model.announce(operator, url), self.world.validators, "announce", operator, url)
+
     @rule(name=names, sure=st.integers(0, 2))
     def request_exit(self, name: str, sure: int) -> None:
         if sure == 0:

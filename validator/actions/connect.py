@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import structlog
 from web3 import Web3
 
-from validator.actions.home import PROTECTION, account, has_keys, hpke_secret
+from validator.actions.home import PROTECTION, account, attester, has_keys, hpke_secret
+from validator.actions.transactions import MAIN, open_file, shared_transactions
 from validator.chain.contracts.registry import ContributionRegistry
 from validator.chain.contracts.token import Token
 from validator.chain.deploy import load_deployment
@@ -18,14 +18,17 @@ from validator.chain.fees import GWEI, Policy
 from validator.chain.follower import Finality, Follower, Watch
 from validator.chain.rpc import connect
 from validator.chain.sender import Sender
+from validator.chain.shared_sender import ScopedSender
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
-from validator.content import Store, open_store
+from validator.content import LayeredStore, Store, open_store, read_credentials
 from validator.errors import ValidatorError
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
+from validator.rounds.score import Progress
 from validator.settings import Settings
 from validator.stages.backfill import Backfill
-from validator.stages.node import Contracts, Identity, Node, Reader
+from validator.stages.node import Contracts, Identity, Node, PeerRules, Reader
 from validator.stages.range_log import JournalledRanges
 from validator.stages.transaction_log import JournalledTransactions
 
@@ -81,9 +84,11 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def open_sender(settings: Settings, w3: Web3, signer: Signer, journal: Journal) -> Sender:
-    """A journalled sender for the signer's key."""
-    return Sender(w3, signer, JournalledTransactions(journal), policy_of(settings))
+def open_sender(
+    settings: Settings, w3: Web3, signer: Signer, journal: Journal, readers: Sequence[Journal] | None = None
+) -> Sender:
+    """A journalled sender for the signer's key. `readers`: where the chain is read into, if not `journal`."""
+    return Sender(w3, signer, JournalledTransactions(journal, readers), policy_of(settings))
 
 
 def open_chain(settings: Settings) -> Web3:
@@ -99,20 +104,22 @@ def open_chain(settings: Settings) -> Web3:
     return connect(urls, settings.rpc_timeout, stale_blocks=settings.stale_blocks)
 
 
-def open_journal(settings: Settings) -> Journal:
+def open_content(settings: Settings) -> LayeredStore:
+    """The configured content store."""
+    auth = read_credentials(settings.kubo_auth_file.expanduser()) if settings.kubo_auth_file else None
+    return open_store(settings.content_spec(), auth=auth, quota=settings.content_quota_gib << 30)
+
+
+def open_journal(settings: Settings, name: str = MAIN) -> Journal:
     """This home's journal, made if there is none."""
-    path = settings.path("journal.sqlite")
-    try:
-        return Journal(path)
-    except sqlite3.Error as error:
-        raise ConnectError(f"the journal {path} cannot be used ({error}): restore it from a backup") from None
+    return open_file(settings.path(name))
 
 
 def open_view(settings: Settings, watch: Watch | None = None) -> View:
     """The configured DAO, to look at."""
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    view = view_of(w3, deployment, open_store(settings.content_spec()), finality_of(settings))
+    view = view_of(w3, deployment, open_content(settings), finality_of(settings))
     return replace(view, watch=watch)
 
 
@@ -120,7 +127,7 @@ def open_wallet(settings: Settings, watch: Watch | None = None) -> Wallet:
     """The home's account, ready to act on the configured DAO."""
     signer = account(settings)
     view = open_view(settings, watch)
-    sender = open_sender(settings, view.w3, signer, open_journal(settings))
+    sender = open_sender(settings, view.w3, signer, shared_transactions(settings) or open_journal(settings))
     return wallet_of(view, signer, sender)
 
 
@@ -136,26 +143,40 @@ def wallet_of(view: View, signer: Signer, sender: Sender) -> Wallet:
     return Wallet(*parts, signer, sender, watch=view.watch)
 
 
-def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int], None] | None = None) -> Node:
-    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing."""
+def open_node(
+    settings: Settings,
+    *,
+    dry_run: bool,
+    progress: Progress | None = None,
+    journal: Journal | None = None,
+    quiet: bool = False,
+    engine: Engine = IN_PROCESS,
+) -> Node:
+    """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing.
+
+    `journal` instead of the home's own; `quiet` where the caller gives the node an identity of its own. It
+    scores on `engine`.
+    """
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
-    journal = open_journal(settings)
-    store = open_store(settings.content_spec())
+    journal = journal or open_journal(settings)
+    store = open_content(settings)
     journal.bind(deployment.chain_id, deployment.rounds)
-    reader, identity = None, None
+    reader, identity, transactions = None, None, None
     if has_keys(settings):
         signer, secret = account(settings), hpke_secret(settings)
         reader = Reader(signer.address, secret)
         if not dry_run:
+            transactions = shared_transactions(settings)
+            sender = open_sender(settings, w3, signer, transactions or journal, [journal])
             identity = Identity(
                 operator=signer.address,
                 hpke_secret=secret,
-                signer=signer,
-                sender=open_sender(settings, w3, signer, journal),
+                signer=attester(settings, signer),
+                sender=sender if transactions is None else ScopedSender(sender, deployment.rounds.lower()),
                 protection=SigningProtection(settings.path(PROTECTION)),
             )
-    if identity is None:
+    if identity is None and not quiet:
         why = "asked for" if dry_run else "this home has no keys, so nothing can be opened or scored either"
         log.warning("dry run: this node signs and sends nothing", reason=why)
     backfill = Backfill()
@@ -171,6 +192,10 @@ def open_node(settings: Settings, *, dry_run: bool, progress: Callable[[int, int
         store=store,
         reader=reader,
         identity=identity,
+        peers=PeerRules(settings.peers, settings.private_peers),
+        keep_seconds=settings.keep_seconds,
+        transactions=transactions,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,
+        engine=engine,
     )

@@ -14,7 +14,16 @@ from eth_utils.address import to_checksum_address
 from web3 import Web3
 
 from validator import strict_json
-from validator.actions.connect import View, Wallet, open_chain, open_journal, open_sender, view_of, wallet_of
+from validator.actions.connect import (
+    View,
+    Wallet,
+    open_chain,
+    open_content,
+    open_journal,
+    open_sender,
+    view_of,
+    wallet_of,
+)
 from validator.actions.home import account, epoch_name, password
 from validator.actions.steward import StewardError, Substance
 from validator.chain.artifacts import CONTRACTS, load
@@ -25,7 +34,6 @@ from validator.chain.follower import Finality
 from validator.chain.rpc import understood
 from validator.chain.signer import create_keystore, read_keystore
 from validator.chain.types import Deployment, Parameters
-from validator.content import open_store
 from validator.families.hugging_face import from_config_json
 from validator.influence import InfluenceError, Records
 from validator.influence.models import read_tensors
@@ -74,7 +82,7 @@ def found(settings: Settings, parameters: Parameters, tokens: tuple[str, str] | 
     for token in tokens or ():
         _check_token(w3, token)
     signer = account(settings)
-    store = open_store(settings.content_spec())
+    store = open_content(settings)
     sender = open_sender(settings, w3, signer, open_journal(settings))
     stake, reward = tokens or (deploy_token(w3, sender, "Stake", "STK"), deploy_token(w3, sender, "Reward", "RWD"))
     deployment = deploy(w3, sender, signer.address, parameters, stake, reward)

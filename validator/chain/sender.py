@@ -34,6 +34,7 @@ from validator.chain.errors import (
     RpcFault,
     RpcRefusal,
     SendError,
+    SignerFault,
 )
 from validator.chain.fees import Policy, quote, raised
 from validator.chain.finality import heights
@@ -320,7 +321,11 @@ class Sender:
             self._say_once("stuck at the fee cap", intent, f"the cap is {self._policy.fee_cap} wei per gas")
             return newest
         call, gas = self._still_useful(intent)
-        attempt = self._sign(call, intent.nonce, gas, fees)
+        try:
+            attempt = self._sign(call, intent.nonce, gas, fees)
+        except SignerFault as away:
+            self._say_once("a higher bid cannot be signed", intent, str(away))
+            return newest
         self._log.replaced(intent, attempt)
         self._said -= {said for said in self._said if said[1] == intent.key}
         _log.info("fees raised", intent=intent.key, nonce=intent.nonce, max_fee=fees.max_fee)

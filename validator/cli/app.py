@@ -10,6 +10,7 @@ import typer
 from validator.cli import (
     audit,
     check,
+    content,
     contributor,
     convert,
     dao,
@@ -20,10 +21,12 @@ from validator.cli import (
     keys,
     keys_import,
     node,
+    preflight,
     upkeep,
     web,
 )
 from validator.errors import ValidatorError
+from validator.masking import Masker
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -41,7 +44,8 @@ keys_import.register(keys.app)
 app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
-for room in (devchain, node, convert, contributor, audit, faults, web, demo):
+app.add_typer(content.app, name="content")
+for room in (devchain, node, preflight, convert, contributor, audit, faults, web, demo):
     room.register(app)
 
 
@@ -77,5 +81,5 @@ def _usage(error: typer.TyperException) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {Masker().text(' '.join(message.split()))}", err=True)
     sys.exit(code)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import MOST_UNITS, Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.common import MOST_UNITS, Content, Contract, Devices, EngineName, Home, Json, Rpc, emit, settings_for
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("top-up")(top_up)
     app.command("exit")(leave)
     app.command("withdraw")(withdraw)
+    app.command("announce")(announce)
     app.command("run")(run)
 
 
@@ -28,12 +29,12 @@ def join(
 ) -> None:
     """Stake and become a validator of the DAO, with this home's keys."""
     from validator.actions.connect import open_wallet
-    from validator.actions.home import identifiers
+    from validator.actions.home import attester, identifiers
     from validator.actions.operator import join as join_set
 
     settings = settings_for(home, rpc=rpc, contract=contract)
     keys = identifiers(settings)
-    join_set(open_wallet(settings), keys.hpke_key, stake)
+    join_set(open_wallet(settings), keys.hpke_key, stake, attester(settings))
     emit({"operator": keys.address, "stake": stake}, as_json, [f"{keys.address} joined with a stake of {stake}"])
 
 
@@ -80,6 +81,26 @@ def withdraw(home: Home = None, rpc: Rpc = None, contract: Contract = None, as_j
     emit({"operator": operator, "withdrawn": stake}, as_json, [f"{stake} units of stake paid to {operator}"])
 
 
+def announce(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="https URL of its peer gateway, as others reach it; '' takes it back.")
+    ],
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    as_json: Json = False,
+) -> None:
+    """Say on chain where this validator serves what it has pinned, for the other validators to fetch from."""
+    from validator.actions.connect import open_wallet
+    from validator.actions.content import announce as announce_url
+
+    settings = settings_for(home, rpc=rpc, contract=contract)
+    wallet = open_wallet(settings)
+    announce_url(wallet, url, private=settings.private_peers)
+    operator = wallet.signer.address
+    emit({"operator": operator, "url": url}, as_json, [f"{operator} serves at {url}" if url else "taken back"])
+
+
 def run(
     home: Home = None,
     rpc: Rpc = None,
@@ -89,18 +110,31 @@ def run(
         bool, typer.Option("--dry-run", help="Score with this home's keys, but sign and send nothing.")
     ] = False,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Serve the explorer here.")] = None,
-) -> None:
+    engine: EngineName = None,
+    devices: Devices = None,
+) -> int:
     """Run a validator until SIGTERM or Ctrl-C. Without keys it only follows the chain."""
     import torch
 
-    from validator.actions.connect import open_node
-    from validator.daemon import Daemon
+    from validator.actions.engine import engine_of
+    from validator.actions.several import openers
+    from validator.daemon import Daemon, tickers_of
+    from validator.memory import memory_of
 
-    settings = settings_for(home, rpc=rpc, contract=contract, content=content, port=port)
+    settings = settings_for(
+        home, rpc=rpc, contract=contract, content=content, port=port, engine=engine, devices=devices
+    )
     torch.set_num_threads(settings.threads)
-    daemon = Daemon(open_node(settings, dry_run=dry_run), settings.poll_seconds)
-    if settings.port:
-        from validator.web.serve import serve_beside
+    with engine_of(settings) as where:
+        tickers = tickers_of(openers(settings, dry_run=dry_run, engine=where), settings.poll_seconds)
+        daemon = Daemon(tickers, settings.poll_seconds, memory=memory_of(settings.memory_mib))
+        if settings.peer_port:
+            from validator.actions.connect import open_content
+            from validator.web.peer import serve_peer
 
-        serve_beside(daemon, settings)
-    daemon.run()
+            serve_peer(open_content(settings), settings)
+        if settings.port:
+            from validator.web.serve import serve_beside
+
+            serve_beside(daemon, settings)
+        return daemon.run()

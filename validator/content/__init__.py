@@ -16,15 +16,18 @@ from validator.content.errors import (
     ContentError,
     Deadline,
     FetchError,
+    Flood,
     NotFound,
     QuotaExceeded,
     TooLarge,
 )
 from validator.content.gateway import GatewaySource
+from validator.content.health import SourceStatus
 from validator.content.kubo import KuboStore
 from validator.content.layered import LayeredStore
 from validator.content.local import LocalStore
-from validator.content.open import open_store
+from validator.content.open import open_store, read_credentials
+from validator.content.peers import peer_opener
 from validator.content.store import ContentSource, Store
 from validator.content.unixfs import root
 
@@ -40,14 +43,18 @@ __all__ = [
     "ContentSource",
     "Deadline",
     "FetchError",
+    "Flood",
     "GatewaySource",
     "KuboStore",
     "LayeredStore",
     "LocalStore",
     "NotFound",
     "QuotaExceeded",
+    "SourceStatus",
     "Store",
     "TooLarge",
     "open_store",
+    "peer_opener",
+    "read_credentials",
     "root",
 ]

@@ -30,7 +30,8 @@ class BadDag(ContentError):
 class TooLarge(ContentError):
     """More bytes, blocks, links or levels than allowed.
 
-    Found by counting, hence the same on every machine; never retried.
+    Found by counting in verified blocks, hence the same on every machine; never retried. A verdict on the content: what
+    a source merely sends too much of is a Flood.
     """
 
 
@@ -40,6 +41,10 @@ class NotFound(ContentError):
 
 class FetchError(ContentError):
     """The transport failed: connection, HTTP status, a cut answer. Worth another try."""
+
+
+class Flood(FetchError):
+    """The source wants to send more than the question can have for an answer. Says nothing about the content."""
 
 
 class Deadline(FetchError):

@@ -7,11 +7,10 @@ sends one byte every few seconds.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +24,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from validator.content.errors import BadStore, Deadline, FetchError, NotFound, TooLarge
+from validator.content.addresses import Allowed, choose, is_loopback
+from validator.content.errors import BadStore, Deadline, FetchError, Flood, NotFound
 
 _PIECE = 65_536
 _MESSAGE_BYTES = 4096
+_ABSENT = ("not found", "could not find", "deadline exceeded", "request timed out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +42,38 @@ class Patience:
     tries: int = 3
 
 
-def fence(session: requests.Session) -> None:
-    """Make a session safe for strangers: no proxies or .netrc, no redirects, cookies or endless headers."""
+def fence(session: requests.Session, allowed: Allowed | None = None) -> None:
+    """Make a session safe for strangers: no proxies or .netrc, no redirects, cookies or endless headers.
+
+    `allowed`, where given, says to which addresses a connection may be made; asked of the very address that is then
+    used, so that a name cannot mean another machine a moment later.
+    """
     session.trust_env = False
     session.max_redirects = 0
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # a stranger's cookies would grow for months
     session.hooks["response"] = [_refuse]
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _ImpatientAdapter())
+        session.mount(scheme, _ImpatientAdapter(allowed))
 
 
 def read_bounded(response: requests.Response, limit: int, deadline: float) -> bytes:
     """The body, if it has at most `limit` bytes and ends before `deadline` (time.monotonic seconds).
 
-    Raises TooLarge, Deadline, or FetchError for a cut or compressed answer. The response is closed in any case.
+    Raises Flood, Deadline, or FetchError for a cut or compressed answer. The response is closed in any case.
     """
+    return b"".join(pieces(response, limit, deadline))
+
+
+def pieces(response: requests.Response, limit: int, deadline: float) -> Generator[bytes, None, None]:
+    """The same bytes as they arrive, for answers that are looked at on the way. Close it to hang up early."""
     with response:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise FetchError(f"{_host(response)} sent a compressed answer ({encoding[:20]!r}) that nobody asked for")
         length = response.headers.get("Content-Length", "0")
         if not length.isascii() or not length.isdigit() or len(length) > 19 or int(length) > limit:
-            raise TooLarge(f"{_host(response)} wants to send {length[:20]} bytes: at most {limit} are allowed")
-        return _read(response, limit, deadline)
+            raise Flood(f"{_host(response)} wants to send {length[:20]} bytes: at most {limit} are allowed")
+        yield from _read(response, limit, deadline)
 
 
 def transport_errors(error: Exception, source: str) -> FetchError:
@@ -100,33 +110,25 @@ def checked_url(text: str, *, secure: bool) -> SplitResult:
     return url
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name can only mean this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _read(response: requests.Response, limit: int, deadline: float) -> bytes:
-    body = bytearray()
+def _read(response: requests.Response, limit: int, deadline: float) -> Iterator[bytes]:
+    size = 0
     # The timer ends what the clock cannot: endless chunk headers or trailers, which http.client reads without
     # returning.
     with _cut_at(deadline - time.monotonic(), response.raw.shutdown):
         try:
             # read1 is one recv: the clock is looked at after each piece, however small.
             while piece := response.raw.read1(_PIECE, decode_content=False):
-                body += piece
-                if len(body) > limit:
-                    raise TooLarge(f"{_host(response)} sent more than {limit} bytes")
+                size += len(piece)
+                if size > limit:
+                    raise Flood(f"{_host(response)} sent more than {limit} bytes")
                 if time.monotonic() > deadline:
                     break
+                yield piece
         except TRANSPORT_ERRORS as error:
             if time.monotonic() <= deadline:
                 raise transport_errors(error, _host(response)) from None
     if time.monotonic() > deadline:
         raise Deadline(f"{_host(response)} did not finish its answer in time")
-    return bytes(body)
 
 
 def _refuse(response: requests.Response, **_: object) -> None:
@@ -138,10 +140,11 @@ def _refuse(response: requests.Response, **_: object) -> None:
             raise FetchError(f"{_host(response)} redirects elsewhere, which is not followed: give the final address")
         try:
             body = read_bounded(response, _MESSAGE_BYTES, time.monotonic() + 2.0)
-        except (FetchError, TooLarge):
+        except FetchError:
             body = b""
         said = "".join(letter for letter in body.decode("ascii", "replace") if letter.isprintable())[:200]
-        absent = response.status_code == 404 or "not found" in said or "could not find" in said
+        # A daemon that was told how long to look for a block says so in its own words when it has not found it by then.
+        absent = response.status_code == 404 or any(words in said for words in _ABSENT)
         kind = NotFound if absent else FetchError
         raise kind(f"{_host(response)} answered with HTTP status {response.status_code}: {said!r}")
 
@@ -191,6 +194,24 @@ class _Impatient:
             return response
 
 
+class _Guarded:
+    """Connects to the first address of its host that is allowed, and to no other."""
+
+    allowed: Allowed
+    _dns_host: str
+    host: str
+    port: int
+
+    def _new_conn(self) -> socket.socket:
+        name = self._dns_host
+        self._dns_host = str(choose(name, self.port, self.allowed))
+        try:
+            made: socket.socket = super()._new_conn()  # type: ignore[misc]
+        finally:
+            self._dns_host = name  # TLS goes on asking for a certificate of the name
+        return made
+
+
 class _ImpatientHttp(_Impatient, HTTPConnection):
     pass
 
@@ -199,17 +220,22 @@ class _ImpatientHttps(_Impatient, HTTPSConnection):
     pass
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _ImpatientHttp
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _ImpatientHttps
-
-
 class _ImpatientAdapter(HTTPAdapter):
-    """An adapter whose connections are impatient."""
+    """An adapter whose connections are impatient, and go only where `allowed` lets them."""
+
+    def __init__(self, allowed: Allowed | None = None) -> None:
+        self._allowed = allowed
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as requests has it
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        http: type[HTTPConnection] = _ImpatientHttp
+        https: type[HTTPSConnection] = _ImpatientHttps
+        if self._allowed is not None:
+            rule = {"allowed": staticmethod(self._allowed)}
+            http = type("_GuardedHttp", (_Guarded, _ImpatientHttp), rule)
+            https = type("_GuardedHttps", (_Guarded, _ImpatientHttps), rule)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("_HttpPool", (HTTPConnectionPool,), {"ConnectionCls": http}),
+            "https": type("_HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": https}),
+        }

@@ -3,7 +3,7 @@
 Never used of it: `connect()` (refuses today's daemons), `get()` (unpacks a tar without checks), `cat` and
 `stream=True` (not bounded: a gzip bomb arrives as one piece). Used: its addresses, sessions, multipart bodies and
 request building; every answer goes through `http.read_bounded`. What the daemon says is never believed: blocks are
-hashed, CIDs compared with ours.
+hashed, CIDs compared with ours. A file comes as one `dag/export`, or block by block where that fails.
 """
 
 from __future__ import annotations
@@ -14,16 +14,27 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult
 
+import requests
+
 from validator import strict_json
-from validator.content.block import MAX_BLOCK, Block, verified
+from validator.content import car
+from validator.content.block import MAX_BLOCK, Block, GetBlock, verified
 from validator.content.cid import Cid
 from validator.content.errors import BadCid, BadStore, FetchError, NotFound
-from validator.content.http import TRANSPORT_ERRORS, Patience, checked_url, fence, read_bounded, transport_errors
+from validator.content.http import (
+    TRANSPORT_ERRORS,
+    Patience,
+    checked_url,
+    fence,
+    pieces,
+    read_bounded,
+    transport_errors,
+)
 from validator.content.retry import with_tries
-from validator.content.store import BYTES_PER_SECOND, FILE_SECONDS, read_file
+from validator.content.store import BYTES_PER_SECOND, FILE_SECONDS, read_dag
 from validator.content.unixfs import CHUNK, WIDTH, root
 
 _PATCH = "PY_IPFS_HTTP_CLIENT_PATCH_REQUESTS"
@@ -63,6 +74,11 @@ class KuboStore:
         """`kubo:` and the host."""
         return f"kubo:{self._host}"
 
+    @property
+    def archives(self) -> bool:
+        """Whether it is asked for whole DAGs."""
+        return True
+
     def version(self) -> str:
         """The daemon's version, for the log. Raises FetchError."""
         return str(self._json("version", []).get("Version", "unknown"))[:40]
@@ -70,15 +86,37 @@ class KuboStore:
     def get_block(self, cid: Cid) -> Block:
         """One verified block.
 
-        The daemon may ask its peers for it. Raises NotFound, FetchError, BadBlock or TooLarge.
+        The daemon may ask its peers for it. Raises NotFound, FetchError or BadBlock.
         """
         return with_tries(
             lambda: verified(cid, self._call("block/get", [str(cid)], MAX_BLOCK), self.name), self._patience.tries
         )
 
+    @contextmanager
+    def dag(self, cid: Cid, size_limit: int) -> Iterator[GetBlock]:
+        """Blocks for one walk of a file of at most `size_limit` bytes, by one `dag/export`.
+
+        Raises FetchError when the daemon breaks off, as it does when it lacks a block: read it block by block then.
+        """
+        if cid.codec == "raw":
+            yield self.get_block
+            return
+        self.get_block(cid)  # an export of what nobody has would wait for as long as a whole file may take
+        seconds = FILE_SECONDS + size_limit / BYTES_PER_SECOND
+        deadline = time.monotonic() + seconds
+        options = {"progress": "false", "timeout": f"{seconds:.0f}s"}
+        response = self._request("dag/export", [str(cid)], options, seconds=seconds)
+        stream = pieces(response, car.size_limit(size_limit), deadline)
+        try:
+            blocks = car.CarBlocks(cid, stream, self.name, self.get_block)
+            yield blocks.get_block
+            blocks.finish()
+        finally:
+            stream.close()
+
     def read(self, cid: Cid, size_limit: int) -> bytes:
         """A whole file. Raises ContentError."""
-        return read_file(cid, self.get_block, size_limit)
+        return read_dag(self, cid, size_limit)
 
     def put(self, data: bytes) -> Cid:
         """Add and pin a file with our own cut, whatever the daemon's defaults.
@@ -156,12 +194,26 @@ class KuboStore:
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
     ) -> bytes:
-        """One POST, answered by at most `limit` bytes within `seconds`. The only way out of this module."""
+        """One POST, answered by at most `limit` bytes within `seconds`."""
         seconds = seconds or self._patience.block
+        deadline = time.monotonic() + seconds
+        response = self._request(path, arguments, options, body=body, headers=headers, seconds=seconds)
+        return read_bounded(response, limit, deadline)
+
+    def _request(
+        self,
+        path: str,
+        arguments: list[str],
+        options: Mapping[str, str] | None = None,
+        *,
+        body: Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float,
+    ) -> requests.Response:
+        """One POST, its answer not read yet. The only way out of this module."""
         read = max(self._patience.read, seconds if body is not None or path == "pin/add" else 0.0)
         # The daemon waits for peers without end unless told: it must give up before we do, to say why.
         asked = {"timeout": f"{max(read - 0.5, 0.5):.1f}s", **(options or {})}
-        deadline = time.monotonic() + seconds
         with self._translated():
             closables, _ = self._transport._request(
                 "POST",
@@ -173,7 +225,7 @@ class KuboStore:
                 timeout=(self._patience.connect, read),
                 chunk_size=65_536,
             )
-        return read_bounded(closables[0], limit, deadline)
+        return cast("requests.Response", closables[0])
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

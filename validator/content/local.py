@@ -24,6 +24,8 @@ from validator.content.store import read_file
 from validator.content.unixfs import build, references
 
 DEFAULT_QUOTA = 64 << 30
+RESERVE = 16
+"""One part in so many of the quota is kept for what this node makes itself: fetching may not fill the disk."""
 SWEEP_GRACE = 3600.0
 
 
@@ -51,11 +53,10 @@ class LocalStore:
     def get_block(self, cid: Cid) -> Block:
         """One block, hashed again after reading. Raises NotFound, or BadBlock when the disk has changed it."""
         try:
-            with self._path(cid).open("rb") as file:
-                data = file.read(MAX_BLOCK + 1)
+            data = _read_block(self._path(cid))
         except FileNotFoundError:
             raise NotFound(f"{self.name} does not have {cid}") from None
-        return verified(cid, data[:MAX_BLOCK], self.name)
+        return verified(cid, data, self.name)
 
     def read(self, cid: Cid, size_limit: int) -> bytes:
         """A whole file. Raises ContentError."""
@@ -72,9 +73,24 @@ class LocalStore:
         return cid
 
     def put_block(self, block: Block) -> None:
-        """Keep one verified block, unpinned: a sweep may take it once it is older than the grace."""
+        """Keep one verified block, unpinned: a sweep may take it once it is older than the grace.
+
+        Raises QuotaExceeded before writing.
+        """
         with self._lock() as ledger:
+            if not self._path(block.cid).exists():
+                self._check(ledger, len(block.data), self._quota - self._quota // RESERVE)
             self._write([block], len(block.data), ledger)
+
+    def check_room(self, size: int) -> None:
+        """Whether so many bytes may be fetched. Raises QuotaExceeded."""
+        with self._lock() as ledger:
+            self._check(ledger, size, self._quota - self._quota // RESERVE)
+
+    @property
+    def quota(self) -> int:
+        """Bytes of blocks that may be held."""
+        return self._quota
 
     def pin(self, cid: Cid) -> None:
         """Keep the DAG. Raises NotFound unless all of it is here."""
@@ -87,12 +103,19 @@ class LocalStore:
         """Let a sweep take it."""
         (self._pins / str(cid)).unlink(missing_ok=True)
 
+    def is_pinned(self, cid: Cid) -> bool:
+        """Whether it is a pinned root."""
+        return (self._pins / str(cid)).exists()
+
     def pins(self) -> list[Cid]:
         """The pinned roots, sorted."""
         return sorted(Cid.parse(entry.name) for entry in self._pins.iterdir() if _is_cid(entry.name))
 
     def has(self, cid: Cid) -> bool:
-        """Whether every block of the DAG is here. Leaves are looked up by name, and verified when they are read."""
+        """Whether every block of the DAG is here. Leaves are looked up by name, and verified when they are read.
+
+        Raises BadDag or TooLarge for blocks that form no file.
+        """
         try:
             return all(self._path(part).exists() for part in references(cid, self.get_block))
         except (NotFound, BadBlock):
@@ -129,11 +152,7 @@ class LocalStore:
 
     def _write(self, blocks: Iterable[Block], size: int, ledger: _Ledger) -> Cid:
         """Write what is missing or damaged; each file is synced once, then each directory. Returns the last CID."""
-        used = ledger.get(self.usage)
-        if used + size > self._quota:
-            raise QuotaExceeded(
-                f"{self.name} holds {used} of {self._quota} bytes, {size} more do not fit: sweep it or raise the quota"
-            )
+        used = self._check(ledger, size, self._quota)
         directories, last = {self._blocks}, None
         for block in blocks:
             path, last = self._path(block.cid), block.cid
@@ -148,6 +167,16 @@ class LocalStore:
         ledger.set(used)
         assert last is not None, "internal error: a file has at least one block"
         return last
+
+    def _check(self, ledger: _Ledger, size: int, limit: int) -> int:
+        """Bytes in use. Raises QuotaExceeded when `size` more would be above `limit`."""
+        used = ledger.get(self.usage)
+        if used + size > limit:
+            raise QuotaExceeded(
+                f"{self.name} holds {used} of {self._quota} bytes, {size} more do not fit: run "
+                "`validator content gc` or raise the quota"
+            )
+        return used
 
     def _replace(self, path: Path, data: bytes) -> None:
         descriptor, name = tempfile.mkstemp(dir=self._tmp)
@@ -188,6 +217,18 @@ class _Ledger:
         self._file.truncate(0)
         self._file.write(b"%d" % used)
         self._file.flush()
+
+
+def _read_block(path: Path) -> bytes:
+    """A file's bytes, at most MAX_BLOCK of them, in one piece that is as large as needed and no larger: a buffer of the
+    largest size for each block would cost more than its hash.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = min(os.fstat(descriptor).st_size, MAX_BLOCK)
+        return os.read(descriptor, size) if size else b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_cid(name: str) -> bool:

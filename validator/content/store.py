@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from validator.content.block import Block, GetBlock
 from validator.content.cid import Cid
-from validator.content.errors import Deadline
+from validator.content.errors import Deadline, FetchError
 from validator.content.unixfs import walk
 
 FILE_SECONDS = 30.0
 BYTES_PER_SECOND = 1_000_000
 """A file may take FILE_SECONDS plus its size limit over this rate."""
+
+
+class DagSource(Protocol):
+    """A source that may hand over a whole DAG in one answer."""
+
+    @property
+    def archives(self) -> bool:
+        """Whether it can, as far as is known."""
+
+    def get_block(self, cid: Cid) -> Block:
+        """One verified block."""
+
+    def dag(self, cid: Cid, size_limit: int) -> AbstractContextManager[GetBlock]:
+        """Blocks for one walk of a file, by one request if the source can. Raises FetchError if that fails."""
 
 
 class ContentSource(Protocol):
@@ -24,7 +40,7 @@ class ContentSource(Protocol):
         """How messages call this source; no secrets."""
 
     def get_block(self, cid: Cid) -> Block:
-        """One verified block. Raises NotFound, FetchError, BadBlock or TooLarge."""
+        """One verified block. Raises NotFound, FetchError or BadBlock."""
 
     def read(self, cid: Cid, size_limit: int) -> bytes:
         """A whole file of at most `size_limit` bytes, verified. Raises ContentError."""
@@ -43,7 +59,7 @@ class Store(ContentSource, Protocol):
         """No longer keep it. Not an error when it was not pinned."""
 
     def has(self, cid: Cid) -> bool:
-        """Whether the whole DAG is held here, without asking anybody else."""
+        """Whether the whole DAG is held here, without asking anybody else. Raises BadDag for what is no file."""
 
 
 def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[], float] = time.monotonic) -> bytes:
@@ -54,10 +70,21 @@ def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[]
     patience = FILE_SECONDS + size_limit / BYTES_PER_SECOND
     end = clock() + patience
 
-    def pieces() -> Iterator[bytes]:
-        for piece in walk(cid, get_block, size_limit):
-            if clock() > end:
-                raise Deadline(f"{cid} was not read within {patience:.0f} s: try again or add a faster source")
-            yield piece
+    # One growing buffer: each block is freed as soon as it is copied, so a file is held once and not twice.
+    file = io.BytesIO()
+    for piece in walk(cid, get_block, size_limit):
+        if clock() > end:
+            raise Deadline(f"{cid} was not read within {patience:.0f} s: try again or add a faster source")
+        file.write(piece)
+    return file.getvalue()
 
-    return b"".join(pieces())
+
+def read_dag(source: DagSource, cid: Cid, size_limit: int) -> bytes:
+    """A file from one source: in one answer, or block by block where that fails. Raises ContentError."""
+    try:
+        with source.dag(cid, size_limit) as get_block:
+            return read_file(cid, get_block, size_limit)
+    except Deadline:
+        raise
+    except FetchError:
+        return read_file(cid, source.get_block, size_limit)

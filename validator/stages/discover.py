@@ -31,6 +31,8 @@ def run(node: Node) -> bool:
         if batch.rollback_to is not None:
             log.warning("chain reorganised below a block taken for final; rolled back", block=batch.rollback_to)
             node.journal.rollback(batch.rollback_to)
+            if node.transactions is not None:
+                node.transactions.rollback(batch.rollback_to)
             node.forget_chain()
             continue
         if batch.checkpoint is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,12 +14,14 @@ from validator.chain.contracts.reward_pool import RewardPool
 from validator.chain.contracts.scoring_rounds import ScoringRounds
 from validator.chain.contracts.validator_set import ValidatorSet
 from validator.chain.follower import Follower
-from validator.chain.sender import Sender
+from validator.chain.shared_sender import Sending
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
+from validator.rounds.score import Progress
 from validator.rounds.types import Carry
 from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
@@ -57,14 +60,26 @@ class Identity(Reader):
     """The one validator that this node speaks for; `hpke_secret` opens its own backups too."""
 
     signer: Signer
-    sender: Sender
+    sender: Sending
     protection: SigningProtection
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRules:
+    """Whether to read from other validators, and whether also from private addresses and by plain http."""
+
+    used: bool = True
+    private: bool = False
 
 
 @dataclass(slots=True)
 class Node:
     """Open resources. Without an `identity` the node signs and sends nothing (dry run); without a `reader` it cannot
     open contributions either, and only follows.
+
+    With several DAOs in one process, `transactions` is the journal of the sender that they share, and `scoring` is held
+    while one of them is scored. `unsettled` are the nonces that were under way at the
+    last tick.
     """
 
     w3: Web3
@@ -73,6 +88,7 @@ class Node:
     follower: Follower
     journal: Journal
     store: Store
+    """A LayeredStore in all but the tests of single stages: only that one has peers and an embedded store to sweep."""
     reader: Reader | None = None
     identity: Identity | None = None
     epoch_secrets: dict[int, bytes] = field(default_factory=dict)
@@ -84,11 +100,24 @@ class Node:
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     carry: Carry = field(default_factory=Carry)
+    transactions: Journal | None = None
+    scoring: threading.Lock = field(default_factory=threading.Lock)
+    unsettled: tuple[int, ...] = ()
     backfill: Backfill = field(default_factory=Backfill)
     _chronicle: Chronicle | None = None
+    peers: PeerRules = field(default_factory=PeerRules)
+    peers_read: int = -1
+    keep_seconds: int = 0
+    released: set[int] = field(default_factory=set)
+    release_place: tuple[int, int] = (0, 0)
+    exit_delays: dict[int, int] = field(default_factory=dict)
+    documents_pinned: set[bytes] = field(default_factory=set)
+    swept_at: float = 0.0
+    sweep_due: bool = False
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress | None = None
+    engine: Engine = IN_PROCESS
 
     @property
     def chronicle(self) -> Chronicle:
@@ -96,6 +125,14 @@ class Node:
         if self._chronicle is None:
             self._chronicle = Chronicle(self.journal)
         return self._chronicle
+
+    def close(self) -> None:
+        """Close the files; idempotent."""
+        self.journal.close()
+        if self.transactions is not None:
+            self.transactions.close()
+        if self.identity is not None:
+            self.identity.protection.close()
 
     def forget_chain(self) -> None:
         """After `Journal.rollback`: nothing that was derived from events still counts. What is named by a digest

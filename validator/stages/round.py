@@ -9,10 +9,11 @@ from functools import partial
 import structlog
 
 from validator.chain.errors import RpcFault
+from validator.chain.shared_sender import Sending
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.lifecycle import Phase, RoundState
-from validator.stages import advance, attest, claim, commit, discover, fetch, history, report, score
+from validator.stages import advance, attest, claim, commit, discover, fetch, history, peers, release, report, score
 from validator.stages.documents import load_manifest
 from validator.stages.node import Node
 
@@ -31,8 +32,9 @@ def tick(node: Node) -> None:
         return
     discover.learn_keys(node)
     history.check(node)
+    peers.run(node)
     if node.identity is not None:
-        _guarded(node, "transactions", node.identity.sender.resume)
+        _guarded(node, "transactions", partial(_look_after, node, node.identity.sender))
     now = node.finalised_time()
     rounds = [(state, state.phase(now)) for state in node.chronicle.rounds().values()]
     for state, phase in rounds:
@@ -42,6 +44,11 @@ def tick(node: Node) -> None:
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
             _guarded(node, f"fetching for round {state.round}", partial(_prefetch, node, state))
+    _guarded(node, "release", partial(release.run, node))
+
+
+def _look_after(node: Node, sender: Sending) -> None:
+    node.unsettled = tuple(intent.nonce for intent in sender.resume())
 
 
 def _prefetch(node: Node, state: RoundState) -> None:
@@ -89,7 +96,10 @@ def _score(node: Node, state: RoundState) -> None:
     """Scoring is dear: after a failure it is tried again only after a pause that doubles."""
     key = (state.round, state.attempt)
     failures, not_before = node.score_failures.get(key, (0, 0.0))
-    if node.clock() < not_before:
+    if node.clock() < not_before or node.journal.step(*key, "scored") is not None:
+        return
+    if not node.scoring.acquire(blocking=False):  # memory and processors of this machine suffice for one at a time
+        log.info("another DAO is being scored; this one's turn comes next", round=state.round)
         return
     try:
         score.run(node, state, manifest_of(node, state))
@@ -97,6 +107,8 @@ def _score(node: Node, state: RoundState) -> None:
         pause = min(SCORE_RETRY_SECONDS * 2**failures, MAX_SCORE_RETRY_SECONDS)
         node.score_failures[key] = (failures + 1, node.clock() + pause)
         raise
+    finally:
+        node.scoring.release()
 
 
 def manifest_of(node: Node, state: RoundState) -> Manifest:

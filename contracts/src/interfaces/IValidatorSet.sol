@@ -16,6 +16,8 @@ interface IValidatorSet {
     event ExitRequested(address indexed operator, uint64 withdrawableAt);
     /// @notice An operator took its stake and left.
     event StakeWithdrawn(address indexed operator, uint256 amount);
+    /// @notice An operator says where it serves the content that it has pinned; empty where it no longer does.
+    event PeerAnnounced(address indexed operator, string url);
     /// @notice Stake was taken: a share went to the reporter, the rest is gone.
     event ValidatorSlashed(address indexed operator, uint256 amount, address indexed reporter, uint256 reporterShare);
 
@@ -49,6 +51,8 @@ interface IValidatorSet {
     error RoundUnsettled(uint64 round);
     /// @notice The operator's weight of so long ago is no longer kept: read it from `StakeChanged`.
     error WeightForgotten(address operator, uint64 round);
+    /// @notice A URL of more bytes than the limit.
+    error UrlTooLong(uint256 size, uint256 limit);
     /// @notice The token did not move the amount asked for (a fee on transfer): it cannot be used here.
     error UnsupportedToken(uint256 asked, uint256 received);
 
@@ -72,6 +76,11 @@ interface IValidatorSet {
     /// @notice Takes the stake: when the exit delay has passed since the request, and also since the attest deadline of the
     /// last round that counts the caller, which must be settled.
     function withdraw() external;
+
+    /// @notice Says where the caller serves the content that it has pinned, for other validators to fetch from. The contract
+    /// keeps nothing and checks the length only: whoever reads the event has a stranger's bytes in hand.
+    /// @param url At most 256 bytes; empty to take the last one back.
+    function announce(string calldata url) external;
 
     /// @notice Takes stake, as much as there is. Only the rounds.
     /// @param reporterBps Share of the amount that goes to the reporter; the rest never leaves this contract.

@@ -161,6 +161,12 @@ contract GasTest is Fixture {
         _within("claimFee", type(uint256).max);
     }
 
+    function test_announce__url__measured() public {
+        vm.prank(_operator(0));
+        validators.announce("https://validator-1.example.org:8790");
+        _within("announce", type(uint256).max);
+    }
+
     /* STEPS */
 
     function _prepare() internal {

@@ -299,6 +299,13 @@ contract Handler is Fixture {
         if (_stays(_operator(who % OPERATORS))) validators.updateWeight(_operator(who % OPERATORS));
     }
 
+    function announce(uint256 who) external {
+        address operator = _operator(who % OPERATORS);
+        if (validators.signerOf(operator) == address(0)) return;
+        vm.prank(operator);
+        validators.announce("https://one.example");
+    }
+
     function requestExit(uint256 who) public {
         uint256 i = who % OPERATORS;
         // Seldom, or nobody is left to score.

@@ -13,7 +13,7 @@ contract InvariantTest is Test {
         checks = new Checks();
         checks.setUp();
 
-        bytes4[] memory acts = new bytes4[](28);
+        bytes4[] memory acts = new bytes4[](29);
         acts[0] = Handler.wait.selector;
         acts[1] = Handler.submit.selector;
         acts[2] = Handler.claim.selector;
@@ -43,6 +43,7 @@ contract InvariantTest is Test {
         acts[25] = Handler.playRound.selector;
         acts[26] = Handler.playRound.selector;
         acts[27] = Handler.attest.selector;
+        acts[28] = Handler.announce.selector;
         _target(address(checks), acts);
     }
 

@@ -81,6 +81,10 @@ class ValidatorSet(Contract):
         """Take the stake back after the exit delay."""
         return self._call("withdraw")
 
+    def announce(self, url: str) -> Call:
+        """Say where the caller serves its pinned content; empty takes the last one back."""
+        return self._call("announce", url)
+
     def update_weight(self, operator: str) -> Call:
         """Apply the current maximum weight to ``operator``."""
         return self._call("updateWeight", operator)
