@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     stale_blocks: Annotated[int, Field(ge=1, le=100_000)] = 16
     stagger_seconds: Annotated[float, Field(ge=0, le=600)] = 6.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    engine: Literal["local", "ray"] = "local"
+    devices: Annotated[str, Field(max_length=1024)] = "cpu"
+    ray_address: Annotated[str, Field(max_length=256)] = ""
+    ray_workers: Annotated[int, Field(ge=0, le=4096)] = 0
+    ray_store_mib: Annotated[int, Field(ge=80, le=2**20)] = 256
     memory_mib: Annotated[int, Field(ge=0, le=1 << 24)] | None = None
     chain_stale_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     max_fee_gwei: Annotated[int, Field(ge=1, le=1_000_000)] = 500

@@ -13,7 +13,7 @@ from validator.influence.classical import copies
 from validator.influence.curvature import directions_at_once
 from validator.influence.folds import deal, objective_gradient
 from validator.influence.models import build, initialise
-from validator.influence.probes import Probes
+from validator.influence.probes import Probes, batch_of
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_score__one_record_at_a_time__same_bits(probes: Probes, records: Records
 
 
 def test_batch__many_probes__score_within_the_budget(probes: Probes, records: Records) -> None:
-    size = probes.batch(len(records))
+    size = batch_of(probes.problem, probes.weights, len(records))
     assert 1 <= size <= len(records)
     with Meter() as meter:
         probes.score(records)

@@ -51,7 +51,8 @@ def test_in_order__accepted_part__is_the_reference_and_start_of_the_next(problem
     response, parts = referee(problem, settle=0), parts_of(digits)
     found = response.in_order(parts[:1] + parts[2:3], lambda raw, stderr: True).values
     with exact(), torch.no_grad():
-        runs, place = response._begin()
+        trials, place = response._begin()
+        runs = trials.runs
         first = runs.run(place.start, problem.anchor, parts[:1])
         both = concat([problem.anchor, parts[0]])
         drop = runs.objective(runs.run(first, both)) - runs.objective(runs.run(first, both, parts[2:3]))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from validator.actions.connect import View
 from validator.actions.home import account, has_keys, hpke_secret
 from validator.audit.case import AuditError, open_case, scan
 from validator.audit.rescore import refetch, rescore
 from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.rounds.lifecycle import Fact
+from validator.rounds.score import Progress
 from validator.settings import Settings
 from validator.stages.keys import granted_secrets
 
 
 def audit_round(
-    view: View, settings: Settings, number: int, level: int, progress: Callable[[int, int], None] | None = None
+    view: View,
+    settings: Settings,
+    number: int,
+    level: int,
+    progress: Progress | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Verdict:
     """Audit round `number` at `level` 1 to 4, each including those before. From 3 on the home's keys must have been
     granted the data; a level is not begun when one before it failed.
@@ -29,7 +34,9 @@ def audit_round(
         checks += refetch(case)
     if level >= 3 and _passed(checks):
         # The same bytes from scratch are the same bytes from the published probes too: level 4 takes the place of 3.
-        more, difference = rescore(case, _secrets(view, settings, facts), refit=level == 4, progress=progress)
+        more, difference = rescore(
+            case, _secrets(view, settings, facts), refit=level == 4, progress=progress, engine=engine
+        )
         checks += more
     return Verdict(number, level, checks, signatures, difference)
 

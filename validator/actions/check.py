@@ -23,6 +23,7 @@ from validator.actions.made_up import CheckError, check_payload, draw, opening_s
 from validator.actions.steward import Substance, rehearse
 from validator.exact import ExactError, UnsupportedOp, exact
 from validator.influence import InfluenceError, Problem, Records, fit
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.influence.response import Response
 from validator.manifest import Manifest
 from validator.rounds.earnings import payable_score
@@ -108,7 +109,13 @@ class Check:
         return {**asdict(self), "ok": self.ok}
 
 
-def check(substance: Substance, contributions: int, records: int | None, progress: Progress) -> Check:
+def check(
+    substance: Substance,
+    contributions: int,
+    records: int | None,
+    progress: Progress,
+    engine: Engine = IN_PROCESS,
+) -> Check:
     """Run what `publish` would publish, projected to a round of `contributions` of `records` records each (by default
     32, within the manifest's limits). Raises what `rehearse` raises, CheckError, and InfluenceError or ExactError when
     training leaves the finite range.
@@ -121,10 +128,17 @@ def check(substance: Substance, contributions: int, records: int | None, progres
         raise CheckError(f"contributions have {limits.min_records} to {limits.max_records} records, not {size}")
     for name, data in (("anchor", problem.anchor), ("queries", problem.queries)):
         check_payload(name, data, manifest)
-    return run(manifest, problem, contributions, size, progress)
+    return run(manifest, problem, contributions, size, progress, engine)
 
 
-def run(manifest: Manifest, problem: Problem, contributions: int, records: int, progress: Progress) -> Check:
+def run(
+    manifest: Manifest,
+    problem: Problem,
+    contributions: int,
+    records: int,
+    progress: Progress,
+    engine: Engine = IN_PROCESS,
+) -> Check:
     """`check` of a problem that has been put together."""
     found = Check(
         name=manifest.name,
@@ -143,7 +157,7 @@ def run(manifest: Manifest, problem: Problem, contributions: int, records: int, 
     crowd = draw(problem.anchor, min(SAMPLE, contributions), records, SEED)
     with _trainable():
         try:
-            cost, scored = _measure(manifest, problem, crowd, contributions, progress)
+            cost, scored = _measure(manifest, problem, crowd, contributions, progress, engine)
         except UnsupportedOp as error:  # curvature takes gradients of gradients, which meet operators of their own
             return replace(found, refused=(_refusal("fitting or scoring", error),))
         present, anchor_present = objective(problem, problem.queries), objective(problem, problem.anchor)
@@ -192,7 +206,7 @@ def objective(problem: Problem, records: Records) -> float:
 
 
 def _measure(
-    manifest: Manifest, problem: Problem, crowd: Records, contributions: int, progress: Progress
+    manifest: Manifest, problem: Problem, crowd: Records, contributions: int, progress: Progress, engine: Engine
 ) -> tuple[Cost, Scored]:
     sample = min(SAMPLE, contributions)
     size = len(crowd) // sample
@@ -208,17 +222,25 @@ def _measure(
         estimator=estimator.name,
         seed=SEED,
         progress=lambda done, total: progress(f"fitting {estimator.name}", done, total),
+        engine=engine,
         **estimator.arguments(),
     )
     fit_seconds = time.perf_counter() - started
     opening = opening_seconds(few, manifest)
     started = time.perf_counter()
-    progress(f"scoring {sample} contributions", 0, 1)
-    raw, stderr = fitted.score(crowd, groups=torch.arange(len(crowd)) // size).to_fixed()
+    words = f"scoring {sample} contributions"
+    progress(words, 0, 1)
+    scores = fitted.score(
+        crowd,
+        groups=torch.arange(len(crowd)) // size,
+        progress=lambda done, total: progress(words, done, total),
+        engine=engine,
+    )
+    raw, stderr = scores.to_fixed()
     each = (time.perf_counter() - started) / sample
     if isinstance(fitted, Response):
-        each = _in_sequence(fitted, few)
-    progress(f"scoring {sample} contributions", 1, 1)
+        each = _in_sequence(fitted, few, engine)
+    progress(words, 1, 1)
     payable = tuple(payable_score(*score, manifest.scoring) for score in zip(raw, stderr, strict=True))
     cost = Cost(
         forward=forward_seconds,
@@ -234,10 +256,10 @@ def _measure(
     return cost, Scored(raw, stderr, payable, trained)
 
 
-def _in_sequence(fitted: Response, few: Records) -> float:
+def _in_sequence(fitted: Response, few: Records, engine: Engine) -> float:
     """Seconds of a contribution in a round that accepts all of them: the dearest, one run with it and one baseline."""
     started = time.perf_counter()
-    fitted.in_order([few, few], lambda raw, stderr: True)
+    fitted.in_order([few, few], lambda raw, stderr: True, engine=engine)
     return (time.perf_counter() - started) / 2
 
 

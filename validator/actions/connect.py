@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -23,7 +23,9 @@ from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import LayeredStore, Store, open_store, read_credentials
 from validator.errors import ValidatorError
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
+from validator.rounds.score import Progress
 from validator.settings import Settings
 from validator.stages.backfill import Backfill
 from validator.stages.node import Contracts, Identity, Node, PeerRules, Reader
@@ -145,13 +147,15 @@ def open_node(
     settings: Settings,
     *,
     dry_run: bool,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     journal: Journal | None = None,
     quiet: bool = False,
+    engine: Engine = IN_PROCESS,
 ) -> Node:
     """Everything that a running validator holds open. Without keys, or with `dry_run`, it signs and sends nothing.
 
-    `journal` instead of the home's own; `quiet` where the caller gives the node an identity of its own.
+    `journal` instead of the home's own; `quiet` where the caller gives the node an identity of its own. It
+    scores on `engine`.
     """
     w3 = open_chain(settings)
     deployment = load_deployment(w3, settings.entry())
@@ -193,4 +197,5 @@ def open_node(
         transactions=transactions,
         stagger_seconds=settings.stagger_seconds,
         progress=progress,
+        engine=engine,
     )

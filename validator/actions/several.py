@@ -19,6 +19,7 @@ from validator.actions.home import PROTECTION, account, attester, has_keys, hpke
 from validator.actions.transactions import MAIN, about, shared_transactions
 from validator.chain.sender import Sender
 from validator.chain.shared_sender import ScopedSender
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
 from validator.settings import Settings
 from validator.stages.node import Identity, Node
@@ -37,19 +38,19 @@ class Shared:
     scoring: threading.Lock
 
 
-def openers(settings: Settings, *, dry_run: bool) -> list[tuple[str, Callable[[], Node]]]:
-    """For each configured DAO its contract and what opens its node.
+def openers(settings: Settings, *, dry_run: bool, engine: Engine = IN_PROCESS) -> list[tuple[str, Callable[[], Node]]]:
+    """For each configured DAO its contract and what opens its node; all score on `engine`.
 
     One that cannot be opened holds up no other. Raises ValidatorError only for what concerns them all: keys, signing
     history, journal of the sender.
     """
     contracts = settings.entries()
     if len(contracts) == 1:
-        node = open_node(settings, dry_run=dry_run)
+        node = open_node(settings, dry_run=dry_run, engine=engine)
         return [(contracts[0], lambda: node)]
     shared = None if dry_run or not has_keys(settings) else _share(settings)
     scoring = shared.scoring if shared is not None else threading.Lock()
-    return [(contract, partial(_open, settings, contract, shared, scoring)) for contract in contracts]
+    return [(contract, partial(_open, settings, contract, shared, scoring, engine)) for contract in contracts]
 
 
 def _share(settings: Settings) -> Shared:
@@ -68,11 +69,11 @@ def _share(settings: Settings) -> Shared:
     return Shared(base, sender, transactions, readers, threading.Lock())
 
 
-def _open(settings: Settings, contract: str, shared: Shared | None, scoring: threading.Lock) -> Node:
+def _open(settings: Settings, contract: str, shared: Shared | None, scoring: threading.Lock, engine: Engine) -> Node:
     alone = settings.model_copy(update={"contract": contract})
     journal = open_journal(alone, journal_name(settings, contract))
     try:
-        node = open_node(alone, dry_run=True, journal=journal, quiet=shared is not None)
+        node = open_node(alone, dry_run=True, journal=journal, quiet=shared is not None, engine=engine)
     except BaseException:
         journal.close()
         raise

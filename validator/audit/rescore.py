@@ -8,6 +8,7 @@ from validator.audit.case import AuditError, Case
 from validator.audit.verdict import Check, Difference, first_difference
 from validator.content import Cid, ContentError, TooLarge
 from validator.envelope import open_shared, seal_shared
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.rounds.score import Digests, Progress, score_round
 from validator.rounds.types import Submission
 from validator.stages.documents import PROBES_INFO, Judgement, dao_context, file_digest, load_judgement, read_by_digest
@@ -38,7 +39,12 @@ def refetch(case: Case) -> list[Check]:
 
 
 def rescore(
-    case: Case, secrets: Mapping[int, bytes], *, refit: bool, progress: Progress | None = None
+    case: Case,
+    secrets: Mapping[int, bytes],
+    *,
+    refit: bool,
+    progress: Progress | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> tuple[list[Check], Difference | None]:
     """Level 3 (published probes) or 4 (`refit`): judge again with the same lines as the daemon, and compare bundles."""
     judgement = _judgement(case, secrets)
@@ -63,6 +69,7 @@ def rescore(
         memory=load_memory(case.store, case.manifest, case.carry, secrets, judgement.problem.anchor),
         probes=probes,
         progress=progress,
+        engine=engine,
     )
     difference = first_difference(judged.evidence, case.evidence)
     same = judged.evidence.to_bytes() == case.evidence.to_bytes()

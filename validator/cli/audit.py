@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from validator.cli.common import Content, Contract, Home, Json, Rpc, emit, settings_for, table
+from validator.cli.bars import bars
+from validator.cli.common import Content, Contract, Devices, EngineName, Home, Json, Rpc, emit, settings_for, table
 
 
 def register(app: typer.Typer) -> None:
@@ -23,15 +25,21 @@ def audit(
     rpc: Rpc = None,
     contract: Contract = None,
     content: Content = None,
+    engine: EngineName = None,
+    devices: Devices = None,
     as_json: Json = False,
 ) -> None:
     """Check a finalised round again as a stranger; exits 1 if anything differs. Levels 3 and 4 need a key grant."""
     from validator.actions.auditor import audit_round
     from validator.actions.connect import open_view
+    from validator.actions.engine import engine_of
     from validator.cli.reading import Reading
+    from validator.influence.engine import IN_PROCESS
 
-    settings = settings_for(home, rpc=rpc, contract=contract, content=content)
-    verdict = audit_round(open_view(settings, Reading()), settings, number, level)
+    settings = settings_for(home, rpc=rpc, contract=contract, content=content, engine=engine, devices=devices)
+    # Levels 1 and 2 compute nothing: no worker is hired for them.
+    with engine_of(settings) if level > 2 else nullcontext(IN_PROCESS) as where, bars() as progress:
+        verdict = audit_round(open_view(settings, Reading()), settings, number, level, progress, where)
     if as_json:
         emit(verdict.to_dict(), True)
     else:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from validator.cli.common import Json, emit, setup_logs, table
+from validator.cli.bars import bars
+from validator.cli.common import Devices, EngineName, Json, emit, settings_for, table
 
 if TYPE_CHECKING:
     from validator.actions.check import Check, Cost, Scored
@@ -34,6 +30,8 @@ def check(
         int | None, typer.Option(min=1, max=MOST_RECORDS, help="Records of a contribution; by default 32.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=256, help="As a validator's setting of that name.")] = 1,
+    engine: EngineName = None,
+    devices: Devices = None,
     as_json: Json = False,
 ) -> None:
     """Run a manifest end to end without a chain: what it costs, and what exact arithmetic refuses; exits 1 if anything
@@ -42,36 +40,19 @@ def check(
     import torch
 
     from validator.actions.check import check as run
+    from validator.actions.engine import engine_of
     from validator.actions.found import read_substance
 
-    setup_logs()
+    settings = settings_for(None, threads=threads, engine=engine, devices=devices)
     torch.set_num_threads(threads)
-    with _bars() as progress:
-        found = run(read_substance(folder), contributions, records, progress)
+    with engine_of(settings) as where, bars() as progress:
+        found = run(read_substance(folder), contributions, records, progress, where)
     if as_json:
         emit(found.to_dict(), True)
     else:
         _tell(found)
     if not found.ok:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for what is going on, where somebody watches standard error."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    console, quiet = Console(stderr=True), not sys.stderr.isatty()
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=quiet) as progress:
-        task = progress.add_task("reading", total=1)
-        words = ["reading"]
-
-        def report(what: str, done: int, total: int) -> None:
-            if what != words[0]:
-                words[0] = what
-                progress.reset(task, description=what, total=total)
-            progress.update(task, completed=done, total=total)
-
-        yield report
 
 
 def _tell(found: Check) -> None:

@@ -22,6 +22,8 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object 
 Rpc = Annotated[str | None, typer.Option(help="JSON-RPC endpoint, or several separated by commas.")]
 Contract = Annotated[str | None, typer.Option(help="Address of the DAO's ScoringRounds contract.")]
 Content = Annotated[str | None, typer.Option(help="Content store: local:PATH, kubo:URL or gateway:URL.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="Where to compute: local, or ray.")]
+Devices = Annotated[str | None, typer.Option(help="One worker each, such as cpu or cuda:0,cuda:1.")]
 
 MOST_UNITS = 2**128 - 1
 """The largest amount of a token that the contracts count."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import MOST_UNITS, Content, Contract, Home, Json, Rpc, emit, settings_for
+from validator.cli.common import MOST_UNITS, Content, Contract, Devices, EngineName, Home, Json, Rpc, emit, settings_for
 
 
 def register(app: typer.Typer) -> None:
@@ -110,25 +110,31 @@ def run(
         bool, typer.Option("--dry-run", help="Score with this home's keys, but sign and send nothing.")
     ] = False,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Serve the explorer here.")] = None,
+    engine: EngineName = None,
+    devices: Devices = None,
 ) -> int:
     """Run a validator until SIGTERM or Ctrl-C. Without keys it only follows the chain."""
     import torch
 
+    from validator.actions.engine import engine_of
     from validator.actions.several import openers
     from validator.daemon import Daemon, tickers_of
     from validator.memory import memory_of
 
-    settings = settings_for(home, rpc=rpc, contract=contract, content=content, port=port)
+    settings = settings_for(
+        home, rpc=rpc, contract=contract, content=content, port=port, engine=engine, devices=devices
+    )
     torch.set_num_threads(settings.threads)
-    tickers = tickers_of(openers(settings, dry_run=dry_run), settings.poll_seconds)
-    daemon = Daemon(tickers, settings.poll_seconds, memory=memory_of(settings.memory_mib))
-    if settings.peer_port:
-        from validator.actions.connect import open_content
-        from validator.web.peer import serve_peer
+    with engine_of(settings) as where:
+        tickers = tickers_of(openers(settings, dry_run=dry_run, engine=where), settings.poll_seconds)
+        daemon = Daemon(tickers, settings.poll_seconds, memory=memory_of(settings.memory_mib))
+        if settings.peer_port:
+            from validator.actions.connect import open_content
+            from validator.web.peer import serve_peer
 
-        serve_peer(open_content(settings), settings)
-    if settings.port:
-        from validator.web.serve import serve_beside
+            serve_peer(open_content(settings), settings)
+        if settings.port:
+            from validator.web.serve import serve_beside
 
-        serve_beside(daemon, settings)
-    return daemon.run()
+            serve_beside(daemon, settings)
+        return daemon.run()

@@ -31,6 +31,7 @@ from validator.exact.random import Stream
 from validator.influence.chains import Local, Walk, walk
 from validator.influence.curvature import GaussNewton, dots, flatten, unflatten
 from validator.influence.diagnostics import refuse_diverged, refuse_unconverged
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.influence.errors import InfluenceError
 from validator.influence.folds import Folds, deal
 from validator.influence.models import Kinds, load_tensors
@@ -88,20 +89,20 @@ def fit_bayesian(
     per_query: bool,
     progress: Progress,
     parts: MutableMapping[str, bytes],
+    engine: Engine = IN_PROCESS,
 ) -> Posterior:
-    """Find the subspace, then draw chain by chain; finished ones are taken from and put into `parts`."""
+    """Find the subspace, then draw chain by chain, each a shard; finished ones are taken from and put into `parts`."""
     folds = _folds(problem, settings, per_query)
-    with exact(), torch.no_grad():
-        try:
+    try:
+        with exact(), torch.no_grad():
             local = _local(problem, settings, seed, parts)
-            progress(1, settings.chains + 1)
             points = spread_points(settings.pairs(), len(local.directions), Stream(seed, "bayesian/frames"))
-            chains = []
-            for chain in range(settings.chains):
-                chains.append(_chain(local, settings, seed, chain, points, parts))
-                progress(chain + 2, settings.chains + 1)
-        except NonFinite as error:
-            raise InfluenceError(f"a draw leaves the finite range, take a smaller radius: {error}") from error
+        progress(1, settings.chains + 1)
+        _draw_missing(local, settings, seed, points, progress, parts, engine)
+    except NonFinite as error:
+        raise InfluenceError(f"a draw leaves the finite range, take a smaller radius: {error}") from error
+    chains = [_chain(local, settings, parts[_key(chain)]) for chain in range(settings.chains)]
+    with exact(), torch.no_grad():
         anchor, queries = (torch.cat([chain[key] for chain in chains]) for key in ("anchor", "queries"))
         flat = torch.cat([local.weights(chain["coordinates"]) for chain in chains])
         posterior = Posterior(
@@ -179,30 +180,53 @@ def _n_beta(theta: Tensor, directions: Tensor, settings: BayesianSettings) -> Te
     return spread / (torch.where(reach > 0, reach, 1.0) * settings.radius * settings.radius)
 
 
-def _chain(
+def _draw_missing(
     local: Local,
     settings: BayesianSettings,
     seed: bytes,
-    chain: int,
     points: Tensor,
+    progress: Progress,
     parts: MutableMapping[str, bytes],
-) -> dict[str, Tensor]:
-    """One chain's `coordinates` float32 (draws, k), `anchor` mean losses float64 (draws,), `queries` objectives
+    engine: Engine,
+) -> None:
+    missing = [chain for chain in range(settings.chains) if _key(chain) not in parts]
+    finished = settings.chains - len(missing)
+    for had in range(finished):
+        progress(2 + had, settings.chains + 1)
+
+    def keep(position: int, found: dict[str, Tensor]) -> None:
+        nonlocal finished
+        parts[_key(missing[position])] = bytes(save(found))
+        finished += 1
+        progress(1 + finished, settings.chains + 1)
+
+    engine.map(chain_draws, (local, settings, seed, points), missing, keep)
+
+
+def _key(chain: int) -> str:
+    return f"chain-{chain}"
+
+
+def chain_draws(local: Local, settings: BayesianSettings, seed: bytes, points: Tensor, chain: int) -> dict[str, Tensor]:
+    """Task: one chain's `coordinates` float32 (draws, k), `anchor` mean losses float64 (draws,), `queries` objectives
     (draws, queries).
     """
-    key, rank = f"chain-{chain}", local.directions.shape[0]
-    if key not in parts:
+    with exact(), torch.no_grad():
         coordinates = _draw(local, settings, seed, chain, points)
         problem, weights = local.problem, unflatten(local.weights(coordinates), local.problem.network.weights())
         losses = traces(problem, weights, _witnesses(problem, seed), problem.training().value)
         objective = traces(problem, weights, problem.queries, problem.measure().value)
         found = {"coordinates": coordinates, "anchor": losses.mean(1), "queries": objective}
-        parts[key] = bytes(save({name: tensor.contiguous() for name, tensor in found.items()}))
+        return {name: tensor.contiguous() for name, tensor in found.items()}
+
+
+def _chain(local: Local, settings: BayesianSettings, part: bytes) -> dict[str, Tensor]:
+    """A chain as `chain_draws` gave it."""
     draws = settings.draws
     return load_tensors(
-        parts[key],
+        part,
         {
-            "coordinates": (torch.float32, (draws, rank)),
+            "coordinates": (torch.float32, (draws, local.directions.shape[0])),
             "anchor": (torch.float64, (draws,)),
             "queries": (torch.float64, (draws, len(local.problem.queries))),
         },

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from validator.exact import NonFinite, exact
 from validator.influence.bayesian import BayesianSettings, fit_bayesian, load_bayesian
 from validator.influence.classical import Classical, ClassicalSettings, EkfacSettings
 from validator.influence.curvature import directions_at_once, unflatten
+from validator.influence.engine import IN_PROCESS, Engine, cut
 from validator.influence.errors import InfluenceError
 from validator.influence.folds import Folds, deal
 from validator.influence.mirrored import Mirrored, MirroredSettings
@@ -42,6 +42,7 @@ def fit(
     per_query: bool = False,
     progress: Progress | None = None,
     parts: MutableMapping[str, bytes] | None = None,
+    engine: Engine = IN_PROCESS,
     **params: int | float,
 ) -> Response | Probes:
     """Fit `estimator` (response, classical, ekfac, mirrored or bayesian) to `problem`; `params` are the fields
@@ -49,22 +50,22 @@ def fit(
 
     `seed` is bytes or a non-negative integer. `progress(done, total)` is called as parts are finished. A `parts`
     mapping receives each finished part; pass the same mapping again, with the same arguments, to go on after an
-    interruption: the result has the same bits. Raises InfluenceError on an unknown estimator, an unknown parameter
-    or one out of range.
+    interruption: the result has the same bits, and so it has on every `engine`. Raises InfluenceError on an unknown
+    estimator, an unknown parameter or one out of range.
     """
     settings, key = estimator_settings(estimator, params), seed_bytes(seed)
     report: Progress = progress if progress is not None else _silent
     store: MutableMapping[str, bytes] = parts if parts is not None else {}
     if isinstance(settings, ResponseSettings):
-        return fit_response(problem, settings, key, per_query, report, store)
+        return fit_response(problem, settings, key, per_query, report, store, engine)
     if isinstance(settings, BayesianSettings):
-        return fit_bayesian(problem, settings, key, per_query, report, store)
-    return _fit_probes(problem, estimator, settings, key, per_query, report, store)
+        return fit_bayesian(problem, settings, key, per_query, report, store, engine)
+    return _fit_probes(problem, estimator, settings, key, per_query, report, store, engine)
 
 
-def load_probes(problem: Problem, data: bytes) -> Response | Probes:
-    """Read what `to_bytes` wrote. Raises InfluenceError when the bytes are damaged, of another version, or fitted to
-    another problem.
+def load_probes(problem: Problem, data: bytes, engine: Engine = IN_PROCESS) -> Response | Probes:
+    """Read what `to_bytes` wrote; what is trained again for it, on `engine`. Raises InfluenceError when the bytes are
+    damaged, of another version, or fitted to another problem.
     """
     tensors = read_tensors(data)
     if "header" not in tensors:
@@ -79,7 +80,7 @@ def load_probes(problem: Problem, data: bytes) -> Response | Probes:
     expected: Kinds = {"header": (torch.uint8, tuple(tensors["header"].shape))}
     if isinstance(settings, ResponseSettings):
         expected["baseline"] = (torch.float32, (settings.replicas, len(problem.queries)))
-        return load_response(problem, settings, seed, per_query, load_tensors(data, expected)["baseline"])
+        return load_response(problem, settings, seed, per_query, load_tensors(data, expected)["baseline"], engine)
     if isinstance(settings, BayesianSettings):
         return load_bayesian(problem, settings, seed, per_query, tensors["header"], data)
     folds = _folds(problem, settings, per_query)
@@ -124,22 +125,22 @@ def _fit_probes(
     per_query: bool,
     progress: Progress,
     parts: MutableMapping[str, bytes],
+    engine: Engine,
 ) -> Probes:
     folds, theta = _folds(problem, settings, per_query), problem.network.weights()
-    together = _together(problem, settings, min(_BLOCK, len(folds)))
-    with exact(), torch.no_grad():
-        fitter = functools.cache(lambda: _fitter(problem, settings, seed))
-        flats, coefficients = [], []
-        for start in range(0, len(folds), _BLOCK):
-            key, block = f"columns-{start}", folds.between(start, start + _BLOCK)
-            if key not in parts:
-                flat, weight = _finite_probes(fitter, block, together)
-                parts[key] = bytes(save({"flat": flat.contiguous(), "coefficients": weight.contiguous()}))
-            part = _part(parts[key], 2 * len(block), sum(w.numel() for w in theta.values()))
-            flats.append(part["flat"])
-            coefficients.append(part["coefficients"])
-            progress(min(start + _BLOCK, len(folds)), len(folds))
-        weights = unflatten(torch.cat(flats), theta)
+    size, fitting = sum(w.numel() for w in theta.values()), Fitting(problem, settings, seed)
+    flats, coefficients = [], []
+    for start in range(0, len(folds), _BLOCK):
+        key, block = f"columns-{start}", folds.between(start, start + _BLOCK)
+        if key not in parts:
+            slices = [block.between(few.start, few.stop) for few in cut(len(block), engine.width)]
+            flat, weight = _ordered(engine.map(fold_probes, (fitting,), slices))
+            parts[key] = bytes(save({"flat": flat.contiguous(), "coefficients": weight.contiguous()}))
+        part = _part(parts[key], 2 * len(block), size)
+        flats.append(part["flat"])
+        coefficients.append(part["coefficients"])
+        progress(min(start + _BLOCK, len(folds)), len(folds))
+    weights = unflatten(torch.cat(flats), theta)
     return Probes(
         problem,
         estimator,
@@ -157,22 +158,45 @@ Fitter = Callable[[Folds], tuple[Tensor, Tensor]]
 """From some of the folds to their probes (2 folds, parameters), ascending ones first, and coefficients float64."""
 
 
-def _together(problem: Problem, settings: Settings, most: int) -> int:
-    """How many folds to fit at once here: no fold meets another, so the number changes no bit."""
-    rows = getattr(settings, "rows", None)
-    return most if rows is None else directions_at_once(problem, rows, most)
+class Fitting:
+    """What every fold shares, prepared where it is first needed and kept there."""
+
+    def __init__(self, problem: Problem, settings: Settings, seed: bytes) -> None:
+        self._problem, self._settings, self._seed = problem, settings, seed
+        self._fitter: Fitter | None = None
+        self._together = 0
+
+    def fitter(self) -> Fitter:
+        """What the estimator prepares once for all folds; to be called under exact()."""
+        self._fitter = self._fitter or _fitter(self._problem, self._settings, self._seed)
+        return self._fitter
+
+    def together(self) -> int:
+        """How many folds to fit at once here: no fold meets another, so the number changes no bit. To be called outside
+        exact().
+        """
+        rows = getattr(self._settings, "rows", None)
+        if not self._together:
+            self._together = _BLOCK if rows is None else directions_at_once(self._problem, rows, _BLOCK)
+        return self._together
 
 
-def _finite_probes(fitter: Callable[[], Fitter], folds: Folds, together: int) -> tuple[Tensor, Tensor]:
+def fold_probes(fitting: Fitting, folds: Folds) -> tuple[Tensor, Tensor]:
+    """Task: the probes and coefficients of some folds, in the order of a Fitter."""
+    together = fitting.together()
+    starts = range(0, len(folds), together)
     try:
-        starts = range(0, len(folds), together)
-        found = [fitter()(folds.between(start, start + together)) for start in starts]
+        with exact(), torch.no_grad():
+            return _ordered([fitting.fitter()(folds.between(start, start + together)) for start in starts])
     except NonFinite as error:
         raise InfluenceError(f"the fit leaves the finite range, take another step or damping: {error}") from error
-    # Each piece holds its ascending probes, then its descending ones; so does the whole.
-    ends = [[half.chunk(2)[end] for half, _ in found] for end in (0, 1)]
-    weights = [[half.chunk(2)[end] for _, half in found] for end in (0, 1)]
-    return torch.cat(ends[0] + ends[1]), torch.cat(weights[0] + weights[1])
+
+
+def _ordered(found: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Each piece holds its ascending probes, then its descending ones; so does the whole."""
+    ends = [half.chunk(2)[end] for end in (0, 1) for half, _ in found]
+    weights = [half.chunk(2)[end] for end in (0, 1) for _, half in found]
+    return torch.cat(ends), torch.cat(weights)
 
 
 def _fitter(problem: Problem, settings: Settings, seed: bytes) -> Fitter:

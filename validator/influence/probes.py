@@ -11,7 +11,7 @@ columns is the standard error.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from validator.exact import NonFinite, exact, frozen
 from validator.exact.digest import digest
-from validator.influence.batching import anchor_like, batch_size
+from validator.influence.batching import anchor_like, batch_size, budget
 from validator.influence.divergence import apart
+from validator.influence.engine import IN_PROCESS, Engine, cut
 from validator.influence.errors import InfluenceError
 from validator.influence.groups import members
 from validator.influence.problem import Problem, Weights
@@ -30,8 +31,14 @@ from validator.influence.scores import Scores
 from validator.influence.settings import Settings, write_header
 from validator.influence.traces import traces
 
+Progress = Callable[[int, int], None]
+
 _MOST_RECORDS = 1024
 """Records at a time, at most: more are not faster."""
+_SHARD_RECORDS = 1024
+"""Records of a shard, at most."""
+_WAVE = 4
+"""Shards a worker has to do before the next are made: what they find is put together and let go."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,46 +57,64 @@ class Probes:
     columns: Tensor
     sizes: Tensor
 
-    def score(self, records: Records, groups: Tensor | None = None, chunk: int | None = None) -> Scores:
+    def score(
+        self,
+        records: Records,
+        groups: Tensor | None = None,
+        chunk: int | None = None,
+        progress: Progress | None = None,
+        engine: Engine = IN_PROCESS,
+    ) -> Scores:
         """One score a record, or one a group in ascending order of its id: the sum of its records' values.
 
-        `chunk` records meet the probes at once, as many as the memory at hand allows by default; it changes no bit. A
-        record on which a probe leaves the finite range counts for minus the worst objective. Per query, values are (n,
-        queries). Raises InfluenceError on an empty record set, ids of another shape, or records that do not fit the
-        model.
+        `chunk` records meet the probes at once, as many as the memory at hand allows by default; shards are some probes
+        of some records. None of this changes a bit. A record on which a probe leaves the finite range counts for minus
+        the worst objective. Per query, values are (n, queries). Raises InfluenceError on an empty record set, ids of
+        another shape, or records that do not fit the model.
         """
         parts = members(len(records), groups)
         self.problem.check(records)
         if chunk is not None and chunk < 1:
             raise InfluenceError(f"chunk must be at least 1, not {chunk}")
-        size = self.batch(len(records)) if chunk is None else chunk
-        with exact(), torch.no_grad(), frozen(self.weights.values()):
-            lost = torch.full((len(self.sizes),), -self.problem.measure().worst, dtype=torch.float64)
-            rows = range(len(records))
-            pieces = [rows[start : start + size] for start in range(0, len(records), size)]
-            columns = torch.cat([apart(few, lambda some: self._influence(records, some), lost) for few in pieces])
+        shards = cut(len(records), engine.width, longest=_SHARD_RECORDS)
+        columns, waves = [], cut(len(shards), 1, longest=_WAVE * engine.width)
+        for wave in waves:
+            # All losses of a wave are here at once: one a record and probe.
+            losses = self._losses(records, [shards[index] for index in wave], chunk, engine)
+            with exact(), torch.no_grad():
+                columns.append(self._columns(losses))
+            if progress is not None:
+                progress(shards[wave.stop - 1].stop, len(records))
+        with exact(), torch.no_grad():
+            whole = torch.cat(columns)
             if groups is not None:
-                columns = torch.stack([columns[part].sum(0) for part in parts])
-            return self._summary(columns)
+                whole = torch.stack([whole[part].sum(0) for part in parts])
+            return self._summary(whole)
 
-    def batch(self, count: int) -> int:
-        """How many of `count` records to score at once here."""
-        one = {name: w[:1] for name, w in self.weights.items()}
-
-        def run(some: int) -> None:
-            with exact(), torch.no_grad(), contextlib.suppress(NonFinite):
-                traces(self.problem, one, anchor_like(self.problem, some), self.problem.training().value)
-
-        # Losses of all probes are held as float64, twice while they are added up.
-        probes = len(next(iter(self.weights.values())))
-        return batch_size(run, min(count, _MOST_RECORDS), shared=2 * 8 * probes)
-
-    def _influence(self, records: Records, rows: Sequence[int]) -> Tensor:
-        """Influence on each column, float64 (n, columns): terms are added one after the other, so the order of
-        addition is fixed.
+    def _losses(self, records: Records, pieces: list[range], chunk: int | None, engine: Engine) -> Tensor:
+        """Loss of each of some records at each probe, float64 (n, T); rows with NaN where a probe left the finite
+        range.
         """
-        few = records.select(torch.tensor(rows))
-        losses = traces(self.problem, self.weights, few, self.problem.training().value)
+        ranges = cut(self.coefficients.shape[-1], -(-engine.width // len(pieces)))
+        chosen = [records.select(torch.arange(piece.start, piece.stop)) for piece in pieces]
+        shards = [_Some(few, some, chunk) for some in chosen for few in ranges]
+        found = engine.map(shard_losses, (self.problem, self.weights), shards)
+        starts = range(0, len(found), len(ranges))
+        return torch.cat([torch.cat(found[start : start + len(ranges)], 1) for start in starts])
+
+    def _columns(self, losses: Tensor) -> Tensor:
+        """Influence of each record on each column, float64 (n, columns)."""
+        lost = torch.full((len(self.sizes),), -self.problem.measure().worst, dtype=torch.float64)
+        columns = lost.repeat(len(losses), 1)
+        kept = torch.where(~losses.isnan().any(1))[0]
+        if len(kept):
+            columns[kept] = apart(kept.tolist(), lambda rows: self._influence(losses[list(rows)].T), lost)
+        return columns
+
+    def _influence(self, losses: Tensor) -> Tensor:
+        """From losses (T, n) to (n, columns): terms are added one after the other, so the order of addition is
+        fixed.
+        """
         if self.coefficients.dim() == 2:
             return losses.T @ self.coefficients.T
         sums: list[Tensor | None] = [None] * len(self.sizes)
@@ -126,3 +151,40 @@ class Probes:
             "sizes": self.sizes,
             "header": header,
         }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Some:
+    """Some probes and some records, `chunk` records at a time; None: as many as the memory allows."""
+
+    probes: range
+    records: Records
+    chunk: int | None
+
+
+def shard_losses(problem: Problem, weights: Weights, some: _Some) -> Tensor:
+    """Task: the loss of some records at some probes, float64 (n, T); rows of NaN where one leaves the finite range."""
+    mine = {name: w[some.probes.start : some.probes.stop] for name, w in weights.items()}
+    size = batch_of(problem, mine, len(some.records)) if some.chunk is None else some.chunk
+    with exact(), torch.no_grad(), frozen(mine.values()):
+        lost = torch.full((len(some.probes),), torch.nan, dtype=torch.float64)
+        value, rows = problem.training().value, range(len(some.records))
+
+        def losses(few: Sequence[int]) -> Tensor:
+            return traces(problem, mine, some.records.select(torch.tensor(few)), value).T
+
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return torch.cat([apart(few, losses, lost) for few in pieces])
+
+
+def batch_of(problem: Problem, weights: Weights, count: int) -> int:
+    """How many of `count` records to meet a set of probes at once here. To be called outside exact()."""
+    one = {name: w[:1] for name, w in weights.items()}
+
+    def run(some: int) -> None:
+        with exact(), torch.no_grad(), contextlib.suppress(NonFinite):
+            traces(problem, one, anchor_like(problem, some), problem.training().value)
+
+    first = next(iter(weights.values()))
+    # Losses of all probes are held as float64, twice while they are put together.
+    return batch_size(run, min(count, _MOST_RECORDS), limit=budget(first.device), shared=2 * 8 * len(first))

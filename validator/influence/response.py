@@ -21,30 +21,23 @@ from torch import Tensor
 
 from validator.exact import NonFinite, exact
 from validator.exact.digest import digest
-from validator.influence.divergence import apart
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.influence.errors import InfluenceError
+from validator.influence.foresight import Window
 from validator.influence.groups import members
 from validator.influence.models import Kinds, load_tensors
 from validator.influence.problem import Problem, Weights
 from validator.influence.records import Records, concat
 from validator.influence.scores import Scores
 from validator.influence.settings import write_header
-from validator.influence.training import ResponseSettings, Training
+from validator.influence.training import ResponseSettings
+from validator.influence.trials import Place, Trials
 
 Progress = Callable[[int, int], None]
 Accepts = Callable[[int, int], bool]
 """Whether a contribution is accepted, from its value and standard error in fixed-point units of the objective."""
 
 NAME = "response"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Place:
-    """Where runs begin: networks (replicas, 1, ...), the reference, the baseline's objective (replicas, queries)."""
-
-    start: Weights
-    reference: Records
-    baseline: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,94 +54,96 @@ class Response:
     baseline: Tensor
 
     def score(
-        self, records: Records, groups: Tensor | None = None, chunk: int = 16, progress: Progress | None = None
+        self,
+        records: Records,
+        groups: Tensor | None = None,
+        chunk: int | None = None,
+        progress: Progress | None = None,
+        engine: Engine = IN_PROCESS,
     ) -> Scores:
         """What each record, or each group in ascending order of its id, is worth by itself.
 
-        `chunk` groups are trained at once; its size changes no bit. A run that leaves the finite range counts as the
-        worst objective on every query, and harms no other. Raises InfluenceError on an empty record set, ids of
-        another shape, or records that do not fit the model.
+        `chunk` groups are trained at once, as many as the memory at hand allows by default; neither it nor the engine
+        changes a bit. A run that leaves the finite range counts as the worst objective on every query, and harms no
+        other. Raises InfluenceError on an empty record set, ids of another shape, or records that do not fit the model.
         """
         chosen = members(len(records), groups)
         self.problem.check(records)
-        parts, found = [records.select(part) for part in chosen], []
+        trials, place = self._begin(engine)
+        parts = [records.select(part) for part in chosen]
+        batch = trials.room(place, len(parts)) if chunk is None else _checked(chunk)
+        objectives, _ = trials.tried(place, parts, batch, lambda done: _tell(progress, done, len(parts)))
         with exact(), torch.no_grad():
-            runs, place = self._begin()
-            for start in range(0, len(parts), _checked(chunk)):
-                drops, _ = self._drops(runs, place, parts[start : start + chunk])
-                found.append(drops)
-                _tell(progress, min(start + chunk, len(parts)), len(parts))
-            return _summary(torch.cat(found), self.per_query)
+            return _summary(torch.stack([self._drop(place, found) for found in objectives]), self.per_query)
 
     def in_order(
-        self, parts: Sequence[Records], accepts: Accepts, chunk: int = 16, progress: Progress | None = None
+        self,
+        parts: Sequence[Records],
+        accepts: Accepts,
+        chunk: int | None = None,
+        progress: Progress | None = None,
+        engine: Engine = IN_PROCESS,
     ) -> Scores:
         """What each of `parts` adds to the reference and the parts accepted before it.
 
-        Up to `chunk` parts are tried at once from one place; those behind an accepted one are tried again from the
-        next, so the size of a chunk changes no bit. A part whose training leaves the finite range, or with which the
-        next baseline does, counts as the worst objective on every query and is not accepted. Raises InfluenceError
-        on records that do not fit the model, and for a referee fitted per query.
+        Up to `chunk` parts, by default as many as the memory at hand allows, are tried at once from one place; those
+        behind an accepted one are tried again from the next, so neither the size of a chunk nor the engine changes a
+        bit. A part whose training leaves the finite range, or with which the next baseline does, counts as the worst
+        objective on every query and is not accepted. Raises InfluenceError on records that do not fit the model, and
+        for a referee fitted per query.
         """
         if self.per_query:
             raise InfluenceError("contributions are judged in order by the mean over the queries, not per query")
         for part in parts:
             self.problem.check(part)
         values: list[Scores] = []
-        with exact(), torch.no_grad():
-            runs, place = self._begin()
-            ahead = 1
-            while len(values) < len(parts):
-                judged, place, moved = self._advance(
-                    runs, place, parts[len(values) :][: min(ahead, _checked(chunk))], accepts
-                )
-                values += judged
-                ahead = 1 if moved else 2 * ahead
-                _tell(progress, len(values), len(parts))
+        if parts:
+            trials, place = self._begin(engine)
+            batch = trials.room(place, len(parts)) if chunk is None else _checked(chunk)
+            abreast = max(1, engine.width // self.settings.replicas)
+            window = Window(abreast, abreast * batch)
+        while len(values) < len(parts):
+            tried = parts[len(values) :][: window.ahead(len(values))]
+            judged, place, verdicts = self._advance(trials, place, tried, batch, accepts)
+            window.learn(len(values), len(judged), verdicts)
+            values += judged
+            _tell(progress, len(values), len(parts))
         nothing = torch.zeros(0, dtype=torch.float64)
         return Scores(
             torch.cat([nothing, *(one.values for one in values)]), torch.cat([nothing, *(one.stderr for one in values)])
         )
 
     def _advance(
-        self, runs: Training, place: _Place, parts: Sequence[Records], accepts: Accepts
-    ) -> tuple[list[Scores], _Place, bool]:
-        """Judge `parts` from one place up to the first accepted one: the judged, and the place after them."""
-        drops, ends = self._drops(runs, place, parts)
-        judged: list[Scores] = []
-        for position, part in enumerate(parts):
-            one = _summary(drops[position : position + 1], per_query=False)
-            judged.append(one)
-            if position not in ends or not accepts(*(fixed[0] for fixed in one.to_fixed())):
-                continue
-            reference = concat([place.reference, part])
-            try:
-                return judged, _arrive(runs, ends[position], reference), True
-            except NonFinite:
-                judged[-1] = _summary(self._lost(place).unsqueeze(0), per_query=False)
-        return judged, place, False
-
-    def _drops(self, runs: Training, place: _Place, parts: Sequence[Records]) -> tuple[Tensor, dict[int, Weights]]:
-        """Drops float32 (parts, replicas, queries), and the networks (replicas, 1, ...) of each run that stayed
-        finite.
+        self, trials: Trials, place: Place, parts: Sequence[Records], batch: int, accepts: Accepts
+    ) -> tuple[list[Scores], Place, list[bool]]:
+        """Judge `parts` from one place up to the first accepted one: the judged, the place after them, and which of
+        `parts` would be accepted from here.
         """
-        ends: dict[int, Weights] = {}
+        objectives, ends = trials.tried(place, parts, batch)
+        with exact(), torch.no_grad():
+            scores = [_summary(self._drop(place, found).unsqueeze(0), per_query=False) for found in objectives]
+        verdicts = [end is not None and accepts(*_fixed(one)) for one, end in zip(scores, ends, strict=True)]
+        for position, accepted in enumerate(verdicts):
+            end = ends[position]
+            if not accepted or end is None:
+                continue
+            try:
+                following = trials.arrive(end, concat([place.reference, parts[position]]))
+            except NonFinite:
+                with exact(), torch.no_grad():
+                    scores[position] = _summary(self._drop(place, None).unsqueeze(0), per_query=False)
+                verdicts[position] = False
+            else:
+                return scores[: position + 1], following, verdicts
+        return scores, place, verdicts
 
-        def tried(positions: Sequence[int]) -> Tensor:
-            trained = runs.run(place.start, place.reference, [parts[position] for position in positions])
-            found = runs.objective(trained).transpose(0, 1)
-            for column, position in enumerate(positions):
-                ends[position] = {name: w[:, column : column + 1] for name, w in trained.items()}
-            return place.baseline - found
+    def _drop(self, place: Place, found: Tensor | None) -> Tensor:
+        """Drop of the objective, float32 (replicas, queries), from what a run found; the worst if it found nothing."""
+        return place.baseline - (self.problem.measure().worst if found is None else found)
 
-        return apart(range(len(parts)), tried, self._lost(place)), ends
-
-    def _lost(self, place: _Place) -> Tensor:
-        return place.baseline - self.problem.measure().worst
-
-    def _begin(self) -> tuple[Training, _Place]:
-        runs = Training(self.problem, self.settings, self.seed)
-        return runs, _Place(self.start, self.problem.anchor, self.baseline)
+    def _begin(self, engine: Engine = IN_PROCESS) -> tuple[Trials, Place]:
+        trials = Trials(self.problem, self.settings, self.seed, engine)
+        return trials, Place(self.start, self.problem.anchor, self.baseline)
 
     def to_bytes(self) -> bytes:
         """A safetensors file: the baseline and a header. The problem is named by its digest, not included; the start
@@ -172,62 +167,65 @@ def fit_response(
     per_query: bool,
     progress: Progress,
     parts: MutableMapping[str, bytes],
+    engine: Engine = IN_PROCESS,
 ) -> Response:
     """Train the start and the baseline; finished trainings are taken from and put into `parts`."""
-    with exact(), torch.no_grad():
-        runs, steps = Training(problem, settings, seed), settings.settle + 1
-        try:
-            start = settled(runs, problem, settings, parts, lambda done: progress(done, steps))
-            if "baseline" not in parts:
-                parts["baseline"] = bytes(save({"baseline": _baseline(runs, start, problem.anchor)}))
-        except NonFinite as error:
-            raise InfluenceError(f"training on the anchor alone diverges, lower the learning rate: {error}") from error
-        expected: Kinds = {"baseline": (torch.float32, (settings.replicas, len(problem.queries)))}
-        baseline = load_tensors(parts["baseline"], expected)["baseline"]
-        progress(steps, steps)
+    trials, steps = Trials(problem, settings, seed, engine), settings.settle + 1
+    try:
+        start = settled(trials, problem, settings, parts, lambda done: progress(done, steps))
+        if "baseline" not in parts:
+            parts["baseline"] = bytes(save({"baseline": trials.baseline(start, problem.anchor)}))
+    except NonFinite as error:
+        raise InfluenceError(f"training on the anchor alone diverges, lower the learning rate: {error}") from error
+    expected: Kinds = {"baseline": (torch.float32, (settings.replicas, len(problem.queries)))}
+    baseline = load_tensors(parts["baseline"], expected)["baseline"]
+    progress(steps, steps)
     return Response(problem, settings, seed, per_query, start, baseline)
 
 
 def load_response(
-    problem: Problem, settings: ResponseSettings, seed: bytes, per_query: bool, baseline: Tensor
+    problem: Problem,
+    settings: ResponseSettings,
+    seed: bytes,
+    per_query: bool,
+    baseline: Tensor,
+    engine: Engine = IN_PROCESS,
 ) -> Response:
     """A referee from its stored baseline: the start is trained again."""
-    with exact(), torch.no_grad():
-        start = settled(Training(problem, settings, seed), problem, settings, {}, lambda done: None)
+    start = settled(Trials(problem, settings, seed, engine), problem, settings, {}, lambda done: None)
     return Response(problem, settings, seed, per_query, start, baseline)
 
 
 def settled(
-    runs: Training,
+    trials: Trials,
     problem: Problem,
     settings: ResponseSettings,
     parts: MutableMapping[str, bytes],
     progress: Callable[[int], None],
 ) -> Weights:
     """The shaken weights after `settle` trainings on the anchor, (replicas, 1, ...): where every run starts."""
-    weights = runs.begin()
+    with exact(), torch.no_grad():
+        weights = trials.runs.begin()
     for turn in range(settings.settle):
         key = f"settled-{turn}"
         if key not in parts:
-            trained = runs.run(weights, problem.anchor)
+            trained = trials.settled(weights, problem.anchor)
             parts[key] = bytes(save({name: w.contiguous() for name, w in trained.items()}))
         weights = load_tensors(parts[key], {name: (w.dtype, tuple(w.shape)) for name, w in weights.items()})
         progress(turn + 1)
     return weights
 
 
-def _baseline(runs: Training, start: Weights, reference: Records) -> Tensor:
-    return runs.objective(runs.run(start, reference)).squeeze(1)
-
-
-def _arrive(runs: Training, start: Weights, reference: Records) -> _Place:
-    return _Place(start, reference, _baseline(runs, start, reference))
-
-
 def _checked(chunk: int) -> int:
     if chunk < 1:
         raise InfluenceError(f"chunk must be at least 1, not {chunk}")
     return chunk
+
+
+def _fixed(one: Scores) -> tuple[int, int]:
+    """Value and standard error of a single score, in fixed-point units."""
+    values, stderr = one.to_fixed()
+    return values[0], stderr[0]
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:

@@ -60,9 +60,9 @@ class Training:
     """Runs of one problem, settings and seed. Networks have two leading dimensions, (replicas, runs, ...)."""
 
     def __init__(self, problem: Problem, settings: ResponseSettings, seed: bytes) -> None:
-        self._problem, self._settings, self._seed = problem, settings, seed
+        self.problem, self.settings, self._seed = problem, settings, seed
         self._network, self._loss = problem.network, problem.training()
-        self._orders: dict[tuple[str, int], Tensor] = {}
+        self._orders: dict[tuple[str, int, int], Tensor] = {}
         self._steps = 0
 
     def begin(self) -> Weights:
@@ -71,7 +71,7 @@ class Training:
         return {name: self._shaken(position, w) for position, (name, w) in enumerate(weights)}
 
     def _shaken(self, position: int, weight: Tensor) -> Tensor:
-        settings, shape = self._settings, (self._settings.replicas, 1, *weight.shape)
+        settings, shape = self.settings, (self.settings.replicas, 1, *weight.shape)
         if weight.dim() < 2:  # biases, and the scales of norms, which no network works without
             return weight.expand(shape)
         scale = torch.sqrt((weight * weight).mean()) * settings.perturb
@@ -79,22 +79,31 @@ class Training:
         noise = torch.stack([stream.normal(tuple(weight.shape)) for stream in streams]).view(shape)
         return weight * settings.keep + noise.to(weight.device) * scale
 
-    def run(self, start: Weights, reference: Records, parts: Sequence[Records] = ()) -> Weights:
+    def run(
+        self,
+        start: Weights,
+        reference: Records,
+        parts: Sequence[Records] = (),
+        replicas: range | None = None,
+        most: int | None = None,
+    ) -> Weights:
         """Train from `start` (replicas, 1, ...) on the reference and each of `parts`, to (replicas, len(parts), ...);
-        without parts on the reference alone, to (replicas, 1, ...).
+        without parts on the reference alone, to (replicas, 1, ...). `replicas`: which of all schedules these are, by
+        default all. `most` ends a run after so many steps: a trial.
         """
-        runs, batch = max(1, len(parts)), min(self._settings.batch, len(reference))
+        which = range(self.settings.replicas) if replicas is None else replicas
+        runs, batch = max(1, len(parts)), min(self.settings.batch, len(reference))
         steps = self._steps_over(len(reference), batch)
-        common = self._orders_of("reference", len(reference), (steps, batch))
-        own = self._rows_of(parts, steps)
+        common = self._orders_of("reference", len(reference), (steps, batch), which)
+        own = self._rows_of(parts, steps, which)
         pool = concat(parts) if parts else None
-        scale = self._scale(len(reference), batch, [len(part) for part in parts])
+        scale = self._scale(len(reference), batch, [len(part) for part in parts], which)
         weights = {name: w.expand(-1, runs, *w.shape[2:]).flatten(0, 1) for name, w in start.items()}
-        settings = self._settings
+        settings = self.settings
         descent = Descent(
             weights, settings.learning_rate, settings.momentum, settings.weight_decay, adam=bool(settings.adam)
         )
-        for step in range(steps):
+        for step in range(steps if most is None else min(most, steps)):
             rows = _taken(reference, common[:, step].unsqueeze(1).expand(-1, runs, -1))
             if pool is not None:
                 added = _taken(pool, own[:, :, step])
@@ -104,7 +113,7 @@ class Training:
 
     def objective(self, weights: Weights) -> Tensor:
         """Objective of each network (replicas, runs, ...) on each query, float32 (replicas, runs, queries)."""
-        queries, measure = self._problem.queries, self._problem.measure()
+        queries, measure = self.problem.queries, self.problem.measure()
         flat = {name: w.flatten(0, 1) for name, w in weights.items()}
         runs = next(iter(weights.values())).shape[1]
         found = []
@@ -116,7 +125,7 @@ class Training:
 
     def _steps_over(self, records: int, batch: int) -> int:
         """Steps of a run; schedules of another number are forgotten, for a reference only grows."""
-        steps = math.ceil(self._settings.epochs * records / batch)
+        steps = math.ceil(self.settings.epochs * records / batch)
         if steps != self._steps:
             self._orders.clear()
             self._steps = steps
@@ -127,38 +136,38 @@ class Training:
             weights, inputs, lambda logits: self._loss.slope(logits, targets) * spread(scale, logits)
         )
 
-    def _rows_of(self, parts: Sequence[Records], steps: int) -> Tensor:
+    def _rows_of(self, parts: Sequence[Records], steps: int, replicas: range) -> Tensor:
         """Positions in the pool of all parts that each step takes, int64 (replicas, parts, steps, rows)."""
         orders, first = [], 0
         for part in parts:
-            orders.append(self._orders_of("rows", len(part), (steps, self._settings.rows)) + first)
+            orders.append(self._orders_of("rows", len(part), (steps, self.settings.rows), replicas) + first)
             first += len(part)
         return torch.stack(orders, 1) if orders else torch.empty(0, dtype=torch.int64)
 
-    def _orders_of(self, name: str, size: int, shape: tuple[int, int]) -> Tensor:
+    def _orders_of(self, name: str, size: int, shape: tuple[int, int], replicas: range) -> Tensor:
         """Which of `size` records each step takes, int64 (replicas, *shape): in each replica one permutation after
         another, all records equally often.
         """
-        key, count = (name, size), math.prod(shape)
+        return torch.stack([self._order_of(name, size, shape, replica) for replica in replicas])
+
+    def _order_of(self, name: str, size: int, shape: tuple[int, int], replica: int) -> Tensor:
+        key, count = (name, size, replica), math.prod(shape)
         if key not in self._orders:
-            found = []
-            for replica in range(self._settings.replicas):
-                stream = Stream(self._seed, f"response/{replica}/{name}/{size}")
-                turns = [stream.permutation(size) for _ in range(math.ceil(count / size))]
-                found.append(torch.cat(turns)[:count].reshape(shape))
-            self._orders[key] = torch.stack(found)
+            stream = Stream(self._seed, f"response/{replica}/{name}/{size}")
+            turns = [stream.permutation(size) for _ in range(math.ceil(count / size))]
+            self._orders[key] = torch.cat(turns)[:count].reshape(shape)
         return self._orders[key]
 
-    def _scale(self, reference: int, batch: int, parts: Sequence[int]) -> Tensor:
+    def _scale(self, reference: int, batch: int, parts: Sequence[int], replicas: range) -> Tensor:
         """Weights of one step's rows, float32 (replicas * runs, rows): the sampled estimate of the mean over reference
         and contribution.
         """
-        rows = self._settings.rows
+        rows = self.settings.rows
         scales = [
             [reference / (batch * (reference + size))] * batch + [size / (rows * (reference + size))] * rows
             for size in parts
         ]
-        return torch.tensor(scales or [[1 / batch] * batch]).repeat(self._settings.replicas, 1)
+        return torch.tensor(scales or [[1 / batch] * batch]).repeat(len(replicas), 1)
 
 
 def _taken(records: Records, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from validator import exact, influence
 from validator.errors import ValidatorError
 from validator.influence import Problem, Records, fit, load_probes
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.influence.fit import estimator_settings
 from validator.influence.probes import Probes
 from validator.influence.records import concat
@@ -24,8 +25,8 @@ from validator.rounds.types import HASH_BYTES, VERSION, ZERO_DIGEST, Carry, Open
 Fitted = Response | Probes
 """What `fit` gives: something that scores groups of records."""
 
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all); must not raise."""
+Progress = Callable[[str, int, int], None]
+"""Called with (phase: "fit" or "score", steps done, steps in all); must not raise."""
 
 
 class ScoringFault(ValidatorError):
@@ -93,13 +94,14 @@ def score_round(
     memory: Records | None = None,
     probes: bytes | None = None,
     progress: Progress | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Judged:
     """Judge every contribution of [terms.first_id, terms.end_id), given in order of id.
 
     `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `memory`: what
     was paid before under the same weights (see memory.py); it counts as part of the anchor. `probes`: a fitted
-    estimator to score with instead of fitting one (audit level 3). Pure: equal arguments give equal bytes on every
-    machine.
+    estimator to score with instead of fitting one (audit level 3). `engine`: where it is computed, of no consequence
+    for a bit. Pure: equal arguments give equal bytes on every machine.
     """
     check_versions(manifest.versions)
     if [item.submission.id for item in opened] != list(range(terms.first_id, terms.end_id)):
@@ -108,9 +110,9 @@ def score_round(
     if memory is not None:
         problem = replace(problem, anchor=concat([problem.anchor, memory]))
     try:
-        fitted = _fit(terms, manifest, problem, probes, progress)
+        fitted = _fit(terms, manifest, problem, probes, progress, engine)
         groups = [records for _, records, _ in distinct if records is not None]
-        scores = _score_groups(fitted, groups, manifest.scoring, progress)
+        scores = _score_groups(fitted, groups, manifest.scoring, progress, engine)
     except (exact.ExactError, influence.InfluenceError) as error:
         raise ScoringFault(f"round {terms.round} cannot be scored under its manifest: {error}") from error
     lines = _lines(manifest, terms.pool, distinct, scores)
@@ -138,33 +140,48 @@ class _Files:
     memory_epoch: int = 0
 
 
-def _fit(terms: Terms, manifest: Manifest, problem: Problem, probes: bytes | None, progress: Progress | None) -> Fitted:
+def _fit(
+    terms: Terms,
+    manifest: Manifest,
+    problem: Problem,
+    probes: bytes | None,
+    progress: Progress | None,
+    engine: Engine,
+) -> Fitted:
     estimator = manifest.estimator
     if probes is not None:
-        fitted = load_probes(problem, probes)
+        fitted = load_probes(problem, probes, engine)
         wanted = estimator_settings(estimator.name, estimator.arguments())
         if (fitted.settings, fitted.seed, fitted.per_query) != (wanted, terms.seed, False):
             raise ProbesMismatch(f"the probes of round {terms.round} were fitted with other settings or another seed")
         return fitted
-    return fit(problem, estimator=estimator.name, seed=terms.seed, progress=progress, **estimator.arguments())
+    told = _phase("fit", progress)
+    return fit(
+        problem, estimator=estimator.name, seed=terms.seed, progress=told, engine=engine, **estimator.arguments()
+    )
+
+
+def _phase(name: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)
 
 
 def _score_groups(
-    fitted: Fitted, groups: Sequence[Records], scoring: Scoring, progress: Progress | None
+    fitted: Fitted, groups: Sequence[Records], scoring: Scoring, progress: Progress | None, engine: Engine
 ) -> list[tuple[int, int]]:
     """(raw, stderr) of each group in 1e-9 of the objective: by `response` what it adds to the accepted ones before it,
     by probes what it is worth alone.
     """
     if not groups:
         return []
+    told = _phase("score", progress)
     if isinstance(fitted, Response):
         one_by_one = fitted.in_order(
-            groups, lambda raw, stderr: payable_score(raw, stderr, scoring) > 0, progress=progress
+            groups, lambda raw, stderr: payable_score(raw, stderr, scoring) > 0, progress=told, engine=engine
         )
         return list(zip(*one_by_one.to_fixed(), strict=True))
     together = concat(groups)
     ids = torch.cat([torch.full((len(group),), index, dtype=torch.int64) for index, group in enumerate(groups)])
-    raw, stderr = fitted.score(together, groups=ids).to_fixed()
+    raw, stderr = fitted.score(together, groups=ids, progress=told, engine=engine).to_fixed()
     return list(zip(raw, stderr, strict=True))
 
 

@@ -18,8 +18,10 @@ from validator.chain.shared_sender import Sending
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store
+from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
+from validator.rounds.score import Progress
 from validator.rounds.types import Carry
 from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
@@ -114,7 +116,8 @@ class Node:
     sweep_due: bool = False
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress | None = None
+    engine: Engine = IN_PROCESS
 
     @property
     def chronicle(self) -> Chronicle:

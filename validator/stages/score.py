@@ -16,6 +16,7 @@ from validator.rounds.score import Digests, Judged, score_round
 from validator.rounds.types import Carry, Submission, Terms
 from validator.stages import fetch
 from validator.stages.documents import PROBES_INFO, dao_context, file_digest, load_carry, load_judgement
+from validator.stages.eta import Eta
 from validator.stages.memory import epochs_of_memory, load_memory, name_memory, seal_memory
 from validator.stages.node import Node
 from validator.stages.open import open_all
@@ -92,7 +93,8 @@ def _judge(
             memory=lambda data, epoch: name_memory(node.epoch_secrets, data, epoch),
         ),
         memory=load_memory(node.store, manifest, carry, node.epoch_secrets, judgement.problem.anchor),
-        progress=node.progress,
+        progress=Eta(state.round, node.progress),
+        engine=node.engine,
     )
 
 
