@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -306,3 +312,78 @@ def test_parse_grant__anything_but_what_was_written__is_refused_in_one_line(
 def test_make_grant__without_the_epochs__says_so(case: Case) -> None:
     with pytest.raises(AuditError, match="key epoch 1 is not in this home"):
         make_grant(case, EpochKeys(), READER.public)
+
+
+# The second verifier, which shares no code with ours: it must agree, and notice what ours notices.
+
+SECOND = Path("scripts/verify.py")
+
+
+def second_verifier() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("second_verifier", SECOND)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ask_second(world: World, source: str) -> subprocess.CompletedProcess[str]:
+    options = {"--rpc": world.chain.url, "--contract": world.wallet.deployment.rounds, "--blocks": source}
+    words = [word for pair in options.items() for word in pair]
+    return subprocess.run(
+        [sys.executable, SECOND, *words, "1"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_second_verifier__round_as_it_was__agrees(world: World):
+    answer = ask_second(world, str(world.folder / "store"))
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert all(line.startswith("ok") for line in answer.stdout.splitlines())
+    assert len(answer.stdout.splitlines()) == 9
+    assert "3 good signatures" in answer.stdout
+
+
+def test_second_verifier__blocks_changed_on_their_way__are_refused_in_one_line(
+    world: World, case: Case, tmp_path: Path
+):
+    digest = case.attestation.evidence.hex()
+    liar = tmp_path / "blocks" / digest[:2] / digest
+    liar.parent.mkdir(parents=True)
+    liar.write_bytes(case.evidence.to_bytes().replace(b'"pool"', b'"Pool"'))
+    answer = ask_second(world, str(tmp_path))
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: round 1 cannot be checked")
+    assert "gave other bytes" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "noticed"),
+    [
+        ("chain_id", 2, {"domain"}),
+        ("attempt", 2, {"domain"}),
+        ("seed", "00" * 32, {"domain"}),
+        ("pool", 1, {"domain"}),
+        ("earnings", [], {"trees", "earnings"}),
+        ("contributor", "0x" + "22" * 20, {"contributions", "trees", "earnings"}),
+        ("included", False, {"included"}),
+        ("raw", -(10**12), {"trees", "payouts"}),
+        ("payable", 10**17, {"trees", "payouts"}),
+        ("status", 2, {"trees"}),
+        ("paid", 1, {"payouts", "earnings", "totals"}),
+        ("size", 1, {"contributions", "trees"}),
+    ],
+)
+def test_second_verifier__one_thing_changed__is_noticed(
+    world: World, case: Case, field: str, change: object, noticed: set[str]
+):
+    tampered = json.loads(case.evidence.to_bytes())
+    paid = next(line for line in tampered["contributions"] if line["paid"])
+    (tampered if field in tampered else paid)[field] = change
+    module = second_verifier()
+    genuine, evidence = module.document, case.attestation.evidence
+    module.document = lambda source, digest: tampered if digest == evidence else genuine(source, digest)
+    contract, store = world.wallet.deployment.rounds, str(world.folder / "store")
+    found = module.checks(world.w3, contract, 1, 0, store)
+    assert noticed <= {words.split(":")[0] for words, ok in found if not ok}
