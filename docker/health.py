@@ -1,4 +1,7 @@
-"""Health check of the container: asks the node's own /health, if the node was given a port to answer on."""
+"""Health check of the container: asks the node's own /live, if the node was given a port to answer on.
+
+Not /health: whoever restarts what is unhealthy would then restart a node because its chain stands still.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def main() -> int:
     if port == "0":
         return 0
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=SECONDS) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/live", timeout=SECONDS) as answer:
             return 0 if answer.status == 200 else 1
     except OSError as error:  # a refused connection, and an answer that says "not well"
         sys.stderr.write(f"{error}\n")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from validator.actions.home import Identifiers, create_keys, identifiers, write_
 from validator.actions.operator import join
 from validator.actions.steward import admit, fund, grant, publish, rotate_key
 from validator.audit.case import scan
-from validator.chain.devchain import DevChain
+from validator.chain.devchain import DevChain, DevKey
 from validator.chain.rpc import connect
 from validator.chain.signer import LocalSigner
 from validator.chain.types import Call, Parameters
@@ -35,22 +36,41 @@ COIN = 10**18
 CLEAN, NOISE = "clean", "noise"
 
 
-class World:
-    """Everything of one DAO. `validators` homes join with equal stakes; rounds are full at `capacity` contributions."""
+class Chain(Protocol):
+    """As much of `DevChain` as a world needs of a chain."""
 
-    def __init__(self, folder: Path, validators: int = 1, capacity: int = 2, **parameters: int) -> None:
+    url: str
+    keys: Sequence[DevKey]
+
+    def mine(self, blocks: int = 1) -> object: ...
+
+    def advance(self, seconds: float) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class World:
+    """Everything of one DAO. `validators` homes join with equal stakes; rounds are full at `capacity` contributions.
+
+    `chain`: one that is running; by default an embedded chain that belongs to this world.
+    """
+
+    options: ClassVar[dict[str, str | int | float]] = {"poll_seconds": 0.2, "stagger_seconds": 0.0}
+    """What every home's configuration says besides where chain and content are."""
+
+    def __init__(
+        self, folder: Path, validators: int = 1, capacity: int = 2, chain: Chain | None = None, **parameters: int
+    ) -> None:
         self.folder = folder
-        self.chain = DevChain(block_seconds=0.15).start()
+        self.chain = chain or DevChain(block_seconds=0.15).start()
         self.w3 = connect(self.chain.url)
         self._journal = Journal(folder / "crowd.sqlite")
-        parts = split(load_digits(), 0)
-        self._crowd = Crowd(parts, 0)
         self._rng = np.random.default_rng(0)
         self.names = [f"validator-{number}" for number in range(1, validators + 1)]
         self.keys: dict[str, Identifiers] = {}
         for name in ("steward", *self.names):
             self.add_home(name)
-        self._found(parts, replace(PARAMETERS, max_contributions=capacity, **parameters))
+        self._found(replace(PARAMETERS, max_contributions=capacity, **parameters))
         for name in self.names:
             self.add_validator(name)
 
@@ -65,8 +85,8 @@ class World:
 
     def add_home(self, name: str) -> Identifiers:
         """A home with keys, configuration, and coin for gas."""
-        options = {"rpc": self.chain.url, "content": f"local:{self.folder / 'store'}", "poll_seconds": 0.2}
-        write_config(self.home(name), **options, stagger_seconds=0.0)
+        options = {"rpc": self.chain.url, "content": f"local:{self.folder / 'store'}", **self.options}
+        write_config(self.home(name), **options)
         create_keys(self.home(name), light=True)
         self.keys[name] = identifiers(self.home(name))
         self.pay(self.keys[name].address, 10 * COIN)
@@ -132,11 +152,17 @@ class World:
 
     # Founding
 
-    def _found(self, parts: object, parameters: Parameters) -> None:
+    def write_dao(self, folder: Path) -> None:
+        """Manifest, weights, anchor and queries."""
+        parts = split(load_digits(), 0)
+        self._crowd = Crowd(parts, 0)
+        write_folder(folder, parts, 0, lambda done, total: None)
+
+    def _found(self, parameters: Parameters) -> None:
         torch.set_num_threads(1)
         self.steward = self.home("steward")
         self.wallet = found(self.steward, parameters, None, "finalized")
-        write_folder(self.folder / "dao", parts, 0, lambda done, total: None)  # type: ignore[arg-type]
+        self.write_dao(self.folder / "dao")
         for name in ("steward", *self.names):
             self._point(name)
         self.steward = self.home("steward")

@@ -79,3 +79,9 @@ def test_content_spec__relative_local_path__is_under_the_home(tmp_path: Path, sp
 def test_entry__no_contract__says_what_to_set(tmp_path: Path):
     with pytest.raises(SettingsError, match="VALIDATOR_CONTRACT"):
         load_settings(tmp_path).entry()
+
+
+@pytest.mark.parametrize("written", ['rpc = ["http://a", "http://b"]', 'rpc = "http://a, http://b"'])
+def test_load__several_endpoints__are_a_list_or_separated_by_commas(tmp_path: Path, written: str):
+    (tmp_path / "validator.toml").write_text(written)
+    assert load_settings(tmp_path).rpc_urls() == ["http://a", "http://b"]

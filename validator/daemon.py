@@ -1,8 +1,8 @@
-"""The daemon: APScheduler ticks, a watchdog, and a way to stop that takes seconds.
+"""The daemon: APScheduler ticks, a watchdog, and a way to stop that takes seconds. One process, one DAO or several.
 
-Stopping is safe at any instant because every step is journalled before it acts. SIGTERM lets the step in hand finish if
-that takes less than STOP_SECONDS and abandons it otherwise; SIGKILL abandons it at once; the next start goes on from
-the journal either way.
+Stopping is safe at any instant because every step is journalled before it acts. SIGTERM lets the steps in hand finish
+if that takes less than STOP_SECONDS and abandons them otherwise; SIGKILL abandons them at once; the next start goes on
+from the journal either way.
 
 Before its first tick the daemon asks whether this machine computes what the protocol fixes; if not, it does not start.
 """
@@ -11,154 +11,171 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from validator.errors import ValidatorError
 from validator.exact.conformance.check import self_test
 from validator.exact.conformance.report import Report
+from validator.memory import Memory
 from validator.settings import HUNG_SECONDS
 from validator.stages.node import Node
 from validator.stages.round import tick
+from validator.ticker import Health, Ticker
+
+__all__ = ["Daemon", "Health", "NotCertified", "Ticker"]
 
 log = structlog.get_logger("daemon")
 
 STOP_SECONDS = 8.0
 WAKE_SECONDS = 0.2
-MAX_BACKOFF_SECONDS = 60.0
+WATCH_SECONDS = 5.0
 EXIT_HUNG = 75
+EXIT_MEMORY = 76
 
 
 class NotCertified(ValidatorError):
     """This machine gives other bits than the protocol fixes; the message names the operation, cause and cure."""
 
 
-@dataclass(slots=True)
-class Health:
-    """What `/health`, `/ready` and the metrics read. Times by the monotonic clock, seconds. `self_test` is None until
-    the machine was asked.
-    """
-
-    started: float = field(default_factory=time.monotonic)
-    ticks: int = 0
-    failures: int = 0
-    failures_total: int = 0
-    in_tick_since: float | None = None
-    last_success: float | None = None
-    last_error: str = ""
-    self_test: Report | None = None
-
-
 class Daemon:
-    """Runs `tick` for one node until told to stop."""
+    """Runs `tick` for one node, or for one a DAO, until told to stop."""
 
-    def __init__(self, node: Node, poll_seconds: float, golden: Mapping[str, str] | None = None) -> None:
-        """`poll_seconds` between the end of a tick and the next; up to MAX_BACKOFF_SECONDS while ticks fail. `golden`:
-        digests that the machine must find, by default those of the protocol.
+    def __init__(
+        self,
+        node: Node | Sequence[Ticker],
+        poll_seconds: float,
+        golden: Mapping[str, str] | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        """`poll_seconds` between the end of a tick and the next; more while ticks fail. `golden`: digests that the
+        machine must find, by default those of the protocol. `memory`: what this process may use.
         """
-        self.node = node
-        self.health = Health()
+        self.tickers = list(node) if isinstance(node, Sequence) else [ticker_of(node, poll_seconds)]
+        self.memory = memory or Memory()
         self._poll = poll_seconds
         self._golden = golden
-        self._asked_to_stop = False
-        self._stop = threading.Event()
-        self._gate = threading.Lock()
-        self._idle = threading.Event()
-        self._idle.set()
-        self._resume_at = 0.0
-        self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._exit_code = 0
+        self._stopping = False
+        executors = {"default": ThreadPoolExecutor(len(self.tickers) + 1)}  # no DAO waits for another's thread
+        self._scheduler = BackgroundScheduler(timezone="UTC", executors=executors)
 
-    def run(self, on_start: Callable[[], None] | None = None) -> None:
-        """Tick until SIGTERM or SIGINT; returns when the node has stopped. Must be called from the main thread.
+    @property
+    def node(self) -> Node:
+        """The node of the first DAO."""
+        return self.tickers[0].node
 
-        Raises NotCertified, with the node closed, on a machine that fails the quick self-test.
+    @node.setter
+    def node(self, node: Node) -> None:
+        self.tickers[0].node = node
+
+    @property
+    def health(self) -> Health:
+        """How the first DAO's node is."""
+        return self.tickers[0].health
+
+    def run(self, on_start: Callable[[], None] | None = None) -> int:
+        """Tick until SIGTERM or SIGINT; returns the exit code in the end. Must be called from the main thread.
+
+        Raises NotCertified, with the nodes closed, on a machine that fails the quick self-test.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._certify()
         options = {"trigger": "interval", "max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(self._tick, seconds=self._poll, id="tick", **options)
-        self._scheduler.add_job(self._watch, seconds=min(30.0, HUNG_SECONDS), id="watchdog", **options)
+        for ticker in self.tickers:
+            self._scheduler.add_job(ticker.run, seconds=self._poll, id=f"tick {ticker.name}", **options)
+        self._scheduler.add_job(self._watch, seconds=WATCH_SECONDS, id="watchdog", **options)
         self._scheduler.start()
         if on_start is not None:
             on_start()
-        while not self._asked_to_stop:
+        while not self._stopping:
             # A signal may reach another thread, and a wait without end would then never notice.
             time.sleep(WAKE_SECONDS)
         self._shut_down()
+        return self._exit_code
 
     def stop(self) -> None:
         """Ask the node to stop; returns at once."""
-        self._asked_to_stop = True
+        self._stopping = True
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         # Only a flag: a handler runs between any two instructions of the main thread, where taking a lock may deadlock.
-        self._asked_to_stop = True
+        self._stopping = True
 
     def _shut_down(self) -> None:
         log.info("stopping")
-        with self._gate:  # a tick has either begun, and is waited for, or will see that it must not
-            self._stop.set()
+        deadline = time.monotonic() + STOP_SECONDS
+        for ticker in self.tickers:  # a tick has either begun, and is waited for, or will see that it must not
+            ticker.stop()
         self._scheduler.shutdown(wait=False)
-        if self._idle.wait(STOP_SECONDS):
+        busy = [ticker.name for ticker in self.tickers if not ticker.wait_idle(deadline - time.monotonic())]
+        if not busy:
             self._close()
             log.info("stopped")
             return
-        log.warning("the step in hand was abandoned; the next start takes it up again from the journal")
-        os._exit(0)  # the worker thread may sit in a long product; SQLite's durability does not depend on a clean exit
+        log.warning("the step in hand was abandoned; the next start takes it up again from the journal", dao=busy)
+        os._exit(self._exit_code)  # a worker thread may sit in a long product; SQLite does not depend on a clean exit
 
     def _close(self) -> None:
-        self.node.journal.close()
-        if self.node.identity is not None:
-            self.node.identity.protection.close()
+        for ticker in self.tickers:
+            ticker.close()
 
     def _certify(self) -> None:
-        self.health.self_test = report = self_test(quick=True, golden=self._golden)
+        report = self_test(quick=True, golden=self._golden)
+        self._certified(report)
         if report.ok:
             log.info("self-test passed", verdict=report.verdict)
             return
         self._close()
         raise NotCertified(f"this machine must not score: {report.verdict} (see `validator exact self-test`)")
 
-    def _tick(self) -> None:
-        with self._gate:
-            if self._stop.is_set() or time.monotonic() < self._resume_at:
-                return
-            self._idle.clear()
-        self.health.in_tick_since = time.monotonic()
-        try:
-            tick(self.node)
-        except ValidatorError as error:
-            self._failed(str(error))
-        except Exception as error:  # a bug must not end a node that runs for months: shown, counted, retried
-            log.exception("unexpected fault; please report it")
-            self._failed(repr(error))
-        else:
-            self.health.ticks += 1
-            self.health.failures = 0
-            self.health.last_success = time.monotonic()
-        finally:
-            self.health.in_tick_since = None
-            self._idle.set()
-
-    def _failed(self, message: str) -> None:
-        self.health.failures += 1
-        self.health.failures_total += 1
-        self.health.last_error = message
-        wait = min(self._poll * 2**self.health.failures, MAX_BACKOFF_SECONDS)
-        self._resume_at = time.monotonic() + wait
-        log.warning("tick failed", error=message, retry_in_seconds=wait)
+    def _certified(self, report: Report) -> None:
+        for ticker in self.tickers:
+            ticker.health.self_test = report
 
     def _watch(self) -> None:
-        since = self.health.in_tick_since
-        if since is not None and time.monotonic() - since > HUNG_SECONDS:
+        for ticker in self.tickers:
+            since = ticker.health.in_tick_since
+            if since is not None and time.monotonic() - since > HUNG_SECONDS:
+                log.critical(
+                    "a step has hung; ending the process so that its supervisor starts it again",
+                    dao=ticker.name,
+                    seconds=HUNG_SECONDS,
+                )
+                os._exit(EXIT_HUNG)
+        if self.memory.exceeded() and not self._stopping:
             log.critical(
-                "a step has hung; ending the process so that its supervisor starts it again", seconds=HUNG_SECONDS
+                "this process uses more memory than it may; stopping so that its supervisor starts it again",
+                used_bytes=self.memory.used(),
+                limit_bytes=self.memory.limit,
+                cure="raise memory_mib, or let this machine follow fewer DAOs",
             )
-            os._exit(EXIT_HUNG)
+            self._exit_code = EXIT_MEMORY
+            self._stopping = True
+
+
+def tickers_of(openers: Sequence[tuple[str, Callable[[], Node]]], poll_seconds: float) -> list[Ticker]:
+    """A ticker for each DAO. One alone is opened now, and may raise; several are at their first tick, and again while
+    that fails.
+    """
+    tickers = [Ticker(name, opener, _tick, poll_seconds) for name, opener in openers]
+    if len(tickers) == 1:
+        tickers[0].node = openers[0][1]()
+    return tickers
+
+
+def ticker_of(node: Node, poll_seconds: float) -> Ticker:
+    """The ticker of a node that is open."""
+    ticker = Ticker(node.deployment.rounds, lambda: node, _tick, poll_seconds)
+    ticker.node = node
+    return ticker
+
+
+def _tick(node: Node) -> None:
+    tick(node)

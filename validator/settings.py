@@ -11,13 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from validator.errors import ValidatorError
+from validator.masking import secrets_in
 
 CONFIG_NAME = "validator.toml"
 _PREFIX = "VALIDATOR_"
+_ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
+_ADDRESSES = r"^(0x[0-9a-fA-F]{40}(\s*,\s*0x[0-9a-fA-F]{40}){0,31})?$"
 DEFAULT_HOME = Path("~/.poc-validator")
 HUNG_SECONDS = 3600.0
 """A step in hand for longer than this has hung: health says so, and the watchdog ends the process."""
@@ -27,22 +30,38 @@ class SettingsError(ValidatorError):
     """An option is missing or makes no sense."""
 
 
+def _listed(value: object) -> object:
+    """A list in the file means what commas mean elsewhere."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 class Settings(BaseSettings):
     """What a command needs to know about this machine; see `docs/operator-guide.md` for each option in words."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     home: Path = DEFAULT_HOME
-    rpc: str = "http://127.0.0.1:8545"
-    contract: Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")] = ""
+    rpc: Annotated[str, BeforeValidator(_listed)] = "http://127.0.0.1:8545"
+    contract: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
     content: str = "local:store"
     password_file: Path | None = None
+    signer_url: str = ""
+    signer_address: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    signing_address: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    signer_token_file: Path | None = None
+    signer_ca_file: Path | None = None
+    signer_certificate_file: Path | None = None
+    signer_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
     finality: Annotated[str, Field(pattern=r"^(finalized|[0-9]{1,4})$")] = "finalized"
     poll_seconds: Annotated[float, Field(gt=0.05, le=600)] = 4.0
     rpc_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
+    stale_blocks: Annotated[int, Field(ge=1, le=100_000)] = 16
     stagger_seconds: Annotated[float, Field(ge=0, le=600)] = 6.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    memory_mib: Annotated[int, Field(ge=0, le=1 << 24)] | None = None
+    chain_stale_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     max_fee_gwei: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    bump_seconds: Annotated[float, Field(ge=1, le=3600)] = 36.0
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_format: Literal["console", "json"] = "console"
@@ -65,6 +84,10 @@ class Settings(BaseSettings):
         """A file or folder under the home."""
         return self.home.expanduser() / name
 
+    def rpc_urls(self) -> list[str]:
+        """The endpoints of the chain, in the order in which they are preferred."""
+        return [url.strip() for url in self.rpc.split(",") if url.strip()]
+
     def content_spec(self) -> str:
         """The content store's specification; a relative `local:` path is under the home."""
         kind, _, rest = self.content.partition(":")
@@ -72,24 +95,39 @@ class Settings(BaseSettings):
             return f"local:{self.path(rest) if not Path(rest).expanduser().is_absolute() else Path(rest)}"
         return self.content
 
+    def password_path(self) -> Path:
+        """Where the keystores' password is: `password_file`, by default `<home>/password`."""
+        return (self.password_file or self.path("password")).expanduser()
+
     def password(self) -> str:
-        """The keystores' password, from `password_file` (default `<home>/password`); one line, the newline is not part
-        of it.
-        """
-        path = (self.password_file or self.path("password")).expanduser()
+        """The keystores' password, from its file; one line, the newline is not part of it."""
+        path = self.password_path()
         try:
             text = path.read_text()
         except OSError as error:
             raise SettingsError(f"password file {path}: {error.strerror}; set VALIDATOR_PASSWORD_FILE") from None
         return text.rstrip("\r\n")
 
+    def secrets(self) -> set[str]:
+        """What the configured addresses hold that must not appear in any message."""
+        addresses = (self.rpc, self.content, self.signer_url)
+        return {secret for address in addresses for secret in secrets_in(address)}
+
     def entry(self) -> str:
         """The address of `ScoringRounds`, from which all other contracts are read."""
+        contracts = self.entries()
+        if len(contracts) > 1:
+            raise SettingsError("this command is about one DAO, and several are configured: name it with --contract")
+        return contracts[0]
+
+    def entries(self) -> list[str]:
+        """The address of `ScoringRounds` of every configured DAO, none twice. Raises SettingsError without one."""
         if not self.contract:
             raise SettingsError(
                 "no DAO is configured: set `contract` to the ScoringRounds address (VALIDATOR_CONTRACT)"
             )
-        return self.contract
+        listed = [part.strip() for part in self.contract.split(",")]
+        return list({address.lower(): address for address in listed}.values())
 
 
 def _names() -> set[str]:

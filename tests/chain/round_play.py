@@ -91,14 +91,14 @@ class Play:
         self.send(index, self.contracts.rounds.attest(attestation, salt, self.senders[index].address, signature))
 
 
-def set_up(chain: DevChain) -> Play:
+def set_up(chain: DevChain, **parameters: int) -> Play:
     """Deployed, funded, published, three validators joined, round 1 open."""
     logs = [MemoryLog() for _ in range(5)]
     senders = [sender_of(chain, index, log) for index, log in enumerate(logs)]
     w3, owner = connect(chain.url), senders[0]
     stake = deploy_token(w3, owner, "Stake", "STK")
     reward = deploy_token(w3, owner, "Reward", "RWD")
-    deployment = deploy(w3, owner, owner.address, PARAMETERS, stake, reward)
+    deployment = deploy(w3, owner, owner.address, replace(PARAMETERS, **parameters), stake, reward)
     play = Play(chain, senders, logs, deployment, contracts_of(w3, deployment))
     of = play.contracts
     play.send(0, of.reward_token.mint(owner.address, 10_000))

@@ -17,6 +17,10 @@ class MemoryLog:
     """TransactionLog with the uniqueness rules of the protocol, and a record of every write."""
 
     entries: list[Intent | Settled] = field(default_factory=list)
+    scanned: int | None = None
+
+    def horizon(self) -> int | None:
+        return self.scanned
 
     def find(self, chain_id: int, sender: str, key: str) -> Intent | Settled | None:
         found = [e for e in self.entries if self._id(e) == (chain_id, sender) and self._intent(e).key == key]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chain.round_play import Play
+from tests.rpcs.proxy import Proxy
 from validator.chain.errors import RpcFault, RpcRefusal, UnknownEvent
 from validator.chain.events import EventDecoder
 from validator.chain.follower import Batch, Checkpoint, Follower
@@ -166,7 +167,7 @@ def test_scan__reorganised_right_after_the_checkpoint_was_checked__is_refused(
         follower.scan(checkpoint)
 
 
-@pytest.mark.parametrize("what", ["outside", "twice"])
+@pytest.mark.parametrize("what", ["outside", "twice", "foreign", "removed"])
 def test_scan__endpoint_sends_logs_that_were_not_asked_for__is_refused(
     play: Play, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -177,12 +178,46 @@ def test_scan__endpoint_sends_logs_that_were_not_asked_for__is_refused(
         if method == "eth_getLogs" and what == "twice":
             return [*result, result[-1]]
         if method == "eth_getLogs":
-            return [*result, {**result[-1], "blockNumber": "0xffff"}]
+            changed = {
+                "outside": {"blockNumber": "0xffff"},
+                "foreign": {"address": "0x" + "66" * 20, "logIndex": "0xffff"},
+                "removed": {"removed": True, "logIndex": "0xffff"},
+            }
+            return [*result, {**result[-1], **changed[what]}]
         return result
 
     monkeypatch.setattr(type(play.chain.methods), "answer", lying)
-    with pytest.raises(RpcFault, match=r"outside of the blocks|twice"):
+    with pytest.raises(RpcFault, match=r"outside of the blocks|twice|none of this DAO's contracts|calls removed"):
         follow(play, finality=0).scan(None)
+
+
+def test_scan__first_of_two_endpoints_shows_other_blocks__is_not_believed_and_nothing_is_rolled_back(
+    play: Play,
+) -> None:
+    with Proxy(play.chain.url) as bad, Proxy(play.chain.url) as good:
+        follower = Follower(connect([bad.url, good.url]), play.deployment, 0)
+        checkpoint = follower.scan(None).checkpoint
+        bad.only(other_hash=1.0)
+        play.submit(b"\xaa" * 32)
+        batch = follower.scan(checkpoint)
+        assert batch.rollback_to is None
+        assert names(batch) == ["ContributionSubmitted"]
+
+
+def test_scan__only_endpoint_shows_other_blocks__is_a_reorganisation(play: Play) -> None:
+    with Proxy(play.chain.url) as only:
+        follower = Follower(connect(only.url), play.deployment, 0)
+        checkpoint = follower.scan(None).checkpoint
+        only.only(other_hash=1.0)
+        assert follower.scan(checkpoint).rollback_to == play.deployment.block - 1
+
+
+def test_scan__watched__is_told_of_every_range(play: Play) -> None:
+    told: list[tuple[int, int]] = []
+    batch = follow(play, finality=0, first_range=10, watch=lambda *where: told.append(where)).scan(None)
+    assert told[-1] == (batch.finalised, batch.finalised)
+    assert [block for block, _ in told] == sorted({block for block, _ in told})
+    assert len(told) > 1
 
 
 def test_decode__event_this_version_does_not_know__stops(play: Play) -> None:

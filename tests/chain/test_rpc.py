@@ -13,8 +13,11 @@ import pytest
 
 from validator.chain import transport
 from validator.chain.devchain import DevChain
+from validator.chain.endpoint import Endpoint
 from validator.chain.errors import Reverted, RpcFault, RpcRefusal, WrongChain
-from validator.chain.rpc import Provider, connect, mask, survey
+from validator.chain.pool import Pool
+from validator.chain.rpc import connect, mask, survey
+from validator.chain.verdict import Condition
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -25,7 +28,8 @@ def endpoint(answer: Answer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.asked = json.loads(body)
             answer(self)
 
         def log_message(self, *args: object) -> None:
@@ -53,11 +57,17 @@ def with_body(body: bytes, status: int = 200) -> Answer:
 
 
 def with_json(value: object, status: int = 200) -> Answer:
-    return with_body(json.dumps(value).encode(), status)
+    """The answer ``value``, under the number of the question unless it has one of its own."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        numbered = {"id": handler.asked["id"], **value} if isinstance(value, dict) else value
+        with_body(json.dumps(numbered).encode(), status)(handler)
+
+    return answer
 
 
 def ask(url: str, timeout: float = 5.0) -> object:
-    return Provider([url], timeout).make_request("eth_call", [])  # type: ignore[arg-type]
+    return Endpoint(url, timeout).ask("eth_call", [])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +122,11 @@ def test_request__answer_too_large__is_refused(monkeypatch: pytest.MonkeyPatch) 
         (with_body(b"[" * 100_000), "not JSON"),
         (with_json([]), "neither a result nor an error"),
         (with_json({}), "neither a result nor an error"),
+        (with_json({"id": 77, "result": "0x"}), "the answer to another request"),
+        (with_json({"id": None, "result": "0x"}), "the answer to another request"),
+        (with_json({"error": {"code": 429, "message": "slow down"}}), "refused eth_call: slow down"),
+        (with_json({"error": {"code": -32005, "message": "project ID request rate exceeded"}}), "request rate"),
+        (with_json({"error": {"code": -32603, "message": "internal error"}}), "internal error"),
         (with_body(b"gateway", 502), "HTTP status 502"),
         (with_json({"error": {"code": 1, "message": "slow down"}}, 429), "HTTP status 429"),
         (with_body(b"", 301), "HTTP status 301"),
@@ -153,7 +168,7 @@ def test_provider__first_endpoint_fails__the_next_answers_and_is_preferred(chain
         with_body(b"", 503)(handler)
 
     with endpoint(busy) as url:
-        provider = Provider([url, chain.url], 5.0)
+        provider = Pool([url, chain.url], 5.0)
         for _ in range(3):
             assert provider.make_request("eth_chainId", [])["result"] == "0x7a69"  # type: ignore[arg-type]
     assert asked == ["busy"]
@@ -184,9 +199,9 @@ def test_connect__not_an_http_url__is_refused(url: str) -> None:
 
 def test_survey__one_of_two_is_down__tells_of_both(chain: DevChain) -> None:
     up, down = survey([chain.url, "http://127.0.0.1:9"], timeout=1.0)
-    assert (up.chain_id, up.head, up.fault) == (31337, 0, None)
-    assert down.chain_id is None
-    assert down.fault is not None
+    assert (up.condition, up.chain_id, up.head, up.reason) == (Condition.HEALTHY, 31337, 0, "")
+    assert (down.condition, down.chain_id) == (Condition.FAILING, None)
+    assert "connection refused" in down.reason
 
 
 def test_read__result_of_the_wrong_shape__is_a_fault() -> None:

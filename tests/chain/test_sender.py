@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.chain.support import QUICK, Clock, MemoryLog, sender_of
+from tests.rpcs.proxy import Proxy
 from validator.chain.devchain import DevChain
 from validator.chain.errors import (
     FeeTooHigh,
@@ -18,6 +22,7 @@ from validator.chain.errors import (
     NotMinedYet,
     Reverted,
     RpcFault,
+    SignerFault,
 )
 from validator.chain.fees import GWEI, Policy
 from validator.chain.rpc import connect
@@ -70,6 +75,16 @@ def test_send__the_same_intent_after_it_is_final__returns_its_receipt(chain: Dev
     assert balance(chain) == 1
 
 
+def test_resume__final_but_not_scanned_yet__is_settled_once_a_rollback_would_reach_it(chain: DevChain) -> None:
+    log = MemoryLog(scanned=0)
+    sender = sender_of(chain, log=log)
+    block = sender.send(gift(chain), "gift").block
+    chain.mine(5)
+    assert [intent.key for intent in sender.resume()] == ["gift"]
+    log.scanned = block
+    assert sender.resume() == ()
+
+
 def test_send__another_call_under_a_known_intent__is_refused(chain: DevChain) -> None:
     sender = sender_of(chain)
     sender.send(gift(chain), "gift")
@@ -115,6 +130,43 @@ def test_send__waiting_too_long__is_replaced_at_the_same_nonce_with_higher_fees(
     receipt = sender.send(gift(held), "gift")
     assert receipt.transaction_hash == attempts[-1].hash
     assert balance(held) == 1
+
+
+def test_resume__signer_is_away_when_a_bid_should_rise__the_old_one_is_sent_again(held: DevChain) -> None:
+    class Leaving(LocalSigner):
+        away = False
+
+        def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
+            if self.away:
+                raise SignerFault("the signer failed: connection refused")
+            return super().sign_transaction(transaction)
+
+    log, clock, signer = MemoryLog(), Clock(), Leaving(held.keys[0].secret)
+    sender = Sender(connect(held.url), signer, log, QUICK, clock=clock, pause=clock.pause)
+    for key in ("gift-1", "gift-2"):
+        with pytest.raises(NotMinedYet):
+            sender.send(gift(held), key, timeout=1)
+    signer.away = True
+    clock.now += 100
+    assert [len(intent.attempts) for intent in sender.resume()] == [1, 1]
+    signer.away = False
+    clock.now += 100
+    assert [len(intent.attempts) for intent in sender.resume()] == [2, 1]
+
+
+def test_send__mined_by_a_higher_bid_of_the_same_call__returns_that_receipt(held: DevChain) -> None:
+    log = MemoryLog()
+    sender = sender_of(held, log=log)
+    waits = sender._pause
+
+    def mine_after_a_bump(seconds: float) -> None:
+        waits(seconds)
+        if len(intent_of(log, sender, "gift").attempts) == 2:
+            held.mine()
+
+    sender._pause = mine_after_a_bump
+    receipt = sender.send(gift(held), "gift", timeout=30)
+    assert receipt.transaction_hash == intent_of(log, sender, "gift").attempts[1].hash
 
 
 def test_send__an_earlier_attempt_is_mined_after_all__is_found(held: DevChain) -> None:
@@ -233,6 +285,55 @@ def test_send__nonce_used_by_another_program__is_reported_once_final_and_can_be_
     with pytest.raises(NotMinedYet):
         sender.send(gift(held), "gift", timeout=0)
     assert intent_of(log, sender, "gift").nonce == 1
+
+
+def test_resume__endpoint_counts_nonces_that_nobody_used__the_intent_waits_and_is_done_once(held: DevChain) -> None:
+    log, clock = MemoryLog(), Clock()
+    with Proxy(held.url) as endpoint:
+        signer = LocalSigner(held.keys[0].secret)
+        sender = Sender(connect(endpoint.url), signer, log, QUICK, clock=clock, pause=clock.pause)
+        with pytest.raises(NotMinedYet):
+            sender.send(gift(held), "gift", timeout=0)
+        endpoint.only(nonce_ahead=1.0)
+        for _ in range(3):
+            with suppress(RpcFault):
+                sender.resume()
+        assert isinstance(log.find(sender.chain_id, sender.address, "gift"), Intent)
+        endpoint.only()
+        held.mine(3)
+        sender.resume()
+        assert sender.send(gift(held), "gift").succeeded
+    assert balance(held) == 1
+
+
+def test_send__endpoint_counts_a_hundred_nonces_that_the_journal_does_not_know__is_refused(held: DevChain) -> None:
+    log = MemoryLog()
+    sender = sender_of(held, log=log)
+    with pytest.raises(NotMinedYet):
+        sender.send(gift(held), "gift", timeout=0)
+    sender._pool.everywhere = lambda method, params: ["0x64"]  # type: ignore[method-assign]
+    with pytest.raises(RpcFault, match=r"counts 100 transactions of .*, the journal 1: another program uses this key"):
+        sender.next_nonce()
+
+
+def test_resume__gas_rises_above_the_cap_while_waiting__does_not_bid_and_goes_on_when_it_falls(held: DevChain) -> None:
+    log, clock = MemoryLog(), Clock()
+    with Proxy(held.url) as endpoint:
+        signer = LocalSigner(held.keys[0].secret)
+        sender = Sender(connect(endpoint.url), signer, log, QUICK, clock=clock, pause=clock.pause)
+        with pytest.raises(NotMinedYet):
+            sender.send(gift(held), "gift", timeout=0)
+        endpoint.only(fees=1.0)
+        with capture_logs() as said:
+            for _ in range(4):
+                clock.now += QUICK.bump_seconds
+                sender.resume()
+        assert len(intent_of(log, sender, "gift").attempts) == 1
+        assert [line["event"] for line in said] == ["waiting for cheaper gas"]
+        endpoint.only()
+        clock.now += QUICK.bump_seconds
+        sender.resume()
+        assert len(intent_of(log, sender, "gift").attempts) == 2
 
 
 def test_send__call_that_reverts__is_never_journalled(chain: DevChain) -> None:

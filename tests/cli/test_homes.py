@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Zygote
+from tests.cli.commands import SECONDS, Zygote, command, environment
 from validator.journal import SigningProtection
 from validator.journal.protection import Slot
 
 FORMAT = "poc-signing-protection/1"
-ENTRY = {"chain_id": 1, "contract": "0x01", "validator": "0x02", "round": 1, "attempt": 1, "digest": "ab" * 32}
+ROUNDS, OPERATOR = "0x" + "01" * 20, "0x" + "02" * 20
+ENTRY = {"chain_id": 1, "contract": ROUNDS, "validator": OPERATOR, "round": 1, "attempt": 1, "digest": "ab" * 32}
 
 
 @pytest.fixture
@@ -175,7 +180,7 @@ def test_keys_show__keystore_is_damaged__names_the_file(run: Zygote, copy: Path,
         (b"finality = -1", "option finality"),
         (b"contract = 5", "option contract"),
         (b"contract = '0x12'", "option contract"),
-        (b"rpc = ['http://localhost']", "option rpc"),
+        (b"rpc = 5", "option rpc"),
         (b"poll_seconds = 0", "option poll_seconds"),
         (b"threads = 0", "option threads"),
         (b"log_level = 'loud'", "option log_level"),
@@ -221,7 +226,14 @@ def test_environment__option_makes_no_sense__is_named(run: Zygote, home: Path, n
         b'{"format": "other/1", "signatures": []}',
         history(digest="00"),
         history(digest="zz" * 32),
-        history(digest=None),
+        history(digest=5),
+        history(digest="00" * 32),
+        history(contract="0x01"),
+        history(validator="02" * 20),
+        history(round=-1),
+        history(round=True),
+        history(surplus=1),
+        b'{"format": "poc-signing-protection/1", "signatures": [], "signatures": []}',
         history(round="first"),
         history(chain_id=2**70),
         history(attempt=-(2**70)),
@@ -238,13 +250,13 @@ def test_protection_import__not_a_history__leaves_no_history_behind(run: Zygote,
 
 def test_protection_import__conflicts_with_ours__is_refused_whole(run: Zygote, tmp_path: Path):
     ours = SigningProtection(tmp_path / "protection.sqlite", create=True)
-    ours.register(Slot(1, "0x01", "0x02", 1, 1), bytes(32))
+    ours.register(Slot(1, ROUNDS, OPERATOR, 1, 1), b"7" * 32)
     before = ours.export()
     ours.close()
     source = tmp_path / "source"
     signatures = [{**ENTRY, "round": 7}, ENTRY]
     source.write_text(json.dumps({"format": FORMAT, "signatures": signatures}))
-    assert "second answer" in run("keys", "protection-import", str(source), "--home", str(tmp_path)).refused()
+    assert "contradict each other" in run("keys", "protection-import", str(source), "--home", str(tmp_path)).refused()
     assert run("keys", "protection-export", "--home", str(tmp_path)).answered() == before + "\n"
 
 
@@ -269,3 +281,45 @@ def test_protection__file_is_damaged__is_refused(run: Zygote, tmp_path: Path, wo
 
 def test_protection_create__history_exists__is_refused(run: Zygote, copy: Path):
     assert "exists already" in run("keys", "protection-create", "--home", str(copy)).refused()
+
+
+# A password that is kept nowhere
+
+
+def on_terminal(folder: Path, arguments: list[str], typed: list[str]) -> tuple[int, str]:
+    """Run `validator ARGUMENTS` on a terminal, and type a line whenever something is asked: exit code and output."""
+    child, terminal = pty.fork()
+    if child == 0:  # pragma: no cover - the program itself
+        os.execve(sys.executable, command(*arguments), environment(folder))
+    lines, seen = iter(typed), ""
+    try:
+        while True:
+            ready, _, _ = select.select([terminal], [], [], SECONDS)
+            assert ready, f"nothing happens any more after {seen!r}"
+            try:
+                part = os.read(terminal, 4096).decode()
+            except OSError:  # the program has ended, and its terminal with it
+                break
+            seen += part
+            if part.endswith(": "):
+                os.write(terminal, next(lines).encode() + b"\n")
+    finally:
+        os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen
+
+
+def test_keys__password_on_a_terminal__is_asked_for_and_kept_nowhere(folder: Path, run: Zygote, tmp_path: Path):
+    home = str(tmp_path / "home")
+    create = ["keys", "create", "--light", "--ask-password", "--home", home]
+    code, seen = on_terminal(folder, create, ["correct horse", "correct house"])
+    assert (code, "the two passwords differ; nothing was made" in seen) == (1, True)
+    assert not list((tmp_path / "home").rglob("*.json"))
+    code, seen = on_terminal(folder, create, ["correct horse", "correct horse"])
+    assert code == 0
+    assert "correct" not in seen
+    assert not (tmp_path / "home" / "password").exists()
+    assert on_terminal(folder, ["keys", "show", "--home", home], ["correct horse"])[0] == 0
+    code, seen = on_terminal(folder, ["keys", "show", "--home", home], ["battery staple"])
+    assert (code, "password for the keystore" in seen) == (1, True)
+    assert "VALIDATOR_PASSWORD_FILE" in run("keys", "show", "--home", home).refused()  # no terminal: it must not hang
+    assert "only be asked for on a terminal" in run(*create[:-1], str(tmp_path / "other")).refused()

@@ -18,15 +18,22 @@ DEAD = "http://127.0.0.1:1"
 # Every command that looks at a chain
 
 
+EXTRA = {("dao", "init"): ("--dev-tokens", "--light"), ("keys", "protection-rebuild"): ("--no-other-machine",)}
+
+
+def refusing(option: str) -> list[tuple[str, ...]]:
+    """Commands with an option, but for the preflight: that one goes on, and tells in a line of its own."""
+    return [words for words, _ in valued(option) if words != ("check",)]
+
+
 def complete(words: tuple[str, ...], *more: str) -> list[str]:
-    extra = ["--dev-tokens", "--light"] if words == ("dao", "init") else []
-    return line(words, *extra, "--home", "{auditor}", *more, file="{file}", folder="{dao}")
+    return line(words, *EXTRA.get(words, ()), "--home", "{auditor}", *more, file="{file}", folder="{dao}")
 
 
 def cases(option: str, values: list[tuple[str, str]]) -> list[object]:
     return [
         pytest.param(" ".join(complete(words, option)), value, named, id=f"{' '.join(words)} {value or 'nothing'}")
-        for words, _ in valued(option)
+        for words in refusing(option)
         for value, named in values
     ]
 
@@ -92,9 +99,9 @@ def test_rpc__bad_endpoint__is_named_without_its_secrets(ask: Ask, rpc: str, nam
     assert "secret" not in told
 
 
-@pytest.mark.parametrize("words", [words for words, _ in valued("--contract")], ids=" ".join)
+@pytest.mark.parametrize("words", refusing("--contract"), ids=" ".join)
 def test_contract__not_configured__says_how(ask: Ask, places: dict[str, str], home: Path, words: tuple[str, ...]):
-    arguments = line(words, "--home", str(home), "--rpc", "{rpc}", file="{file}", folder="{dao}")
+    arguments = line(words, *EXTRA.get(words, ()), "--home", str(home), "--rpc", "{rpc}", file="{file}", folder="{dao}")
     assert "VALIDATOR_CONTRACT" in ask(" ".join(arguments)).refused()
 
 

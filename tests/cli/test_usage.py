@@ -105,6 +105,7 @@ BAD_VALUES = [
     (["keys", "import", "no-such-file"], "no-such-file"),
     (["keys", "protection-import", "no-such-file"], "no-such-file"),
     (["keys", "protection-import", "."], "directory"),
+    (["keys", "protection-rebuild"], "--no-other-machine"),
 ]
 
 

@@ -177,7 +177,7 @@ class _Answer(BaseHTTPRequestHandler):
     status = 200
 
     def do_GET(self) -> None:
-        self.send_response(self.status if self.path == "/health" else 404)
+        self.send_response(self.status if self.path == "/live" else 404)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:

@@ -2,6 +2,7 @@
 
     python -m tests.exact.digests              both, which a test compares with the golden files
     python -m tests.exact.digests training     what tests/golden/exact.json holds
+    python -m tests.exact.digests all          a list of both: 1 and 2 threads, kernels on and off
 
 A changed digest is a change of protocol. To accept one, raise validator.exact.VERSION and write both files anew:
 
@@ -38,6 +39,18 @@ FAMILIES = {
     "convnet": ({"channels": 2, "height": 9, "width": 8, "filters": [6, 8], "classes": 5}, (2, 9, 8)),
 }
 TOKENS, CONTEXT, WIDTH, HEADS = 19, 11, 16, 4
+GPT: dict[str, int | str] = {"vocabulary": TOKENS, "context": CONTEXT, "width": WIDTH, "heads": HEADS, "layers": 2}
+
+
+class Flat(nn.Module):
+    """A language model's logits (n, positions, words) as (n * positions, words)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.model(tokens).flatten(0, 1)
 
 
 class Transformer(nn.Module):
@@ -102,6 +115,11 @@ def training_digests() -> dict[str, str]:
         stream = Stream(b"training", name)
         x, y = stream.normal(shape), stream.integers(5, shape[:1])
         found[name] = trained(filled(module, name), x, y, steps, optimiser)
+    name = "gpt"
+    model = build("gpt", GPT)
+    initialise(model, Stream(b"families", name))
+    tokens = Stream(b"training", name).integers(TOKENS, (6, CONTEXT + 1))
+    found[f"step of {name}"] = trained(Flat(model), tokens[:, :-1], tokens[:, 1:].flatten(), 1, sgd)
     name = "transformer, 10 steps of adamw"
     tokens = Stream(b"training", name).integers(TOKENS, (6, CONTEXT + 1))
     model = filled(Transformer(), name)
@@ -121,17 +139,29 @@ def check_batch_splits() -> None:
                     sys.exit(f"{case.name}: another batch size ({size}) gives other bits")
 
 
+def answer(threads: int, fused: bool) -> dict[str, object]:
+    """What one row of the product of settings finds: both golden files, made here."""
+    torch.set_num_threads(threads)
+    with contextlib.nullcontext() if fused else kernels.reference():
+        check_batch_splits()
+        return {"self-test": json.loads(regenerated()), "training": training()}
+
+
+def training() -> dict[str, object]:
+    return {"version": VERSION, "digests": training_digests()}
+
+
 def main() -> None:
-    torch.set_num_threads(int(os.environ.get("DIGEST_THREADS", "1")))
-    eager = os.environ.get("DIGEST_KERNELS") == "off"
-    with kernels.reference() if eager else contextlib.nullcontext():
-        training = {"version": VERSION, "digests": training_digests()}
-        if sys.argv[1:] == ["training"]:
-            answer = training
-        else:
-            check_batch_splits()
-            answer = {"self-test": json.loads(regenerated()), "training": training}
-    sys.stdout.write(json.dumps(answer, indent=1, sort_keys=True) + "\n")
+    threads, fused = int(os.environ.get("DIGEST_THREADS", "1")), os.environ.get("DIGEST_KERNELS") != "off"
+    torch.set_num_threads(threads)
+    if sys.argv[1:] == ["training"]:
+        with contextlib.nullcontext() if fused else kernels.reference():
+            found: object = training()
+    elif sys.argv[1:] == ["all"]:
+        found = [answer(threads, fused) for threads in (1, 2) for fused in (True, False)]
+    else:
+        found = answer(threads, fused)
+    sys.stdout.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

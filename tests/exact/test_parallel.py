@@ -26,8 +26,8 @@ def two_threads() -> Iterator[None]:
 @pytest.fixture(params=["team", "pool"])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "pool":
-        monkeypatch.setattr(parallel, "_team", lambda: None)
-    elif parallel._team() is None:
+        monkeypatch.setattr(parallel, "team", lambda: None)
+    elif parallel.team() is None:
         pytest.skip("torch's OpenMP runtime is not GNU's here")
 
 

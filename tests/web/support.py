@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from web3 import Web3
 from web3.types import RPCEndpoint, RPCResponse
@@ -11,13 +12,14 @@ from web3.types import RPCEndpoint, RPCResponse
 from validator.actions.connect import View, view_of
 from validator.chain.errors import RpcFault
 from validator.chain.follower import Batch, Checkpoint, Follower
-from validator.chain.rpc import Provider
+from validator.chain.pool import Pool
 from validator.chain.types import Event
 
+T = TypeVar("T")
 DEAD = "http://127.0.0.1:9"
 
 
-class Line(Provider):
+class Line(Pool):
     """A connection that can be cut and mended."""
 
     cut = False
@@ -27,8 +29,11 @@ class Line(Provider):
             raise RpcFault(f"{DEAD} did not answer {method}:\nconnection refused")
         return super().make_request(method, params)
 
+    def consistently(self, work: Callable[[], T]) -> T:
+        return work() if self.cut else super().consistently(work)
 
-def over(view: View, line: Provider) -> View:
+
+def over(view: View, line: Pool) -> View:
     """The same DAO over another connection."""
     return view_of(Web3(line), view.deployment, view.store, view.finality)
 

@@ -164,6 +164,7 @@ def test_openapi__document__valid_and_every_reference_resolves(client: TestClien
         "/api/contributors/{address}",
         "/api/validators",
         "/api/manifest",
+        "/live",
         "/health",
         "/ready",
     }

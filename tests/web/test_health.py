@@ -10,16 +10,52 @@ from tests.web.conftest import Played
 from validator.daemon import Daemon, Health
 from validator.settings import HUNG_SECONDS
 from validator.stages.round import tick
+from validator.stages.watch import Duty, Missed
 from validator.web.app import make_app
-from validator.web.health import Vitals, alive, ready
+from validator.web.health import Vitals, alive, healthy, ready, worst
 from validator.web.source import Source
 
 POLL = 2.0
 LATE = 10 * POLL + 30
 
 
+NOW = 1_700_000_000.0
+WELL = {"last_success": 999.0, "ticks": 1}
+
+
 def vitals(now: float = 1000.0, **noted: object) -> Vitals:
-    return Vitals(Health(**{"started": 0.0, **noted}), POLL, clock=lambda: now)  # type: ignore[arg-type]
+    return Vitals(Health(**{"started": 0.0, **noted}), POLL, clock=lambda: now, now=lambda: NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("duty", "told"),
+    [
+        (Duty(), ""),
+        (Duty(head_time=int(NOW) - 300), ""),
+        (Duty(head_time=int(NOW) - 301), "the chain stands still: its newest block is 301 s old"),
+        (Duty(head_time=int(NOW) + 60), ""),  # a chain whose clock is ahead is not stale
+        (Duty(content_fault="https://user:hunter2@ipfs.example refused\nit"), "content store fails: https://***@ipfs"),
+        (
+            Duty(missed=frozenset({Missed(3, 2, "attest"), Missed(3, 2, "report")})),
+            "attest in round 3, attempt 2, report",
+        ),
+    ],
+)
+def test_ready_and_healthy__ticks_succeed_but_nothing_comes_of_them__are_red_and_live_is_not(
+    duty: Duty, told: str
+) -> None:
+    state = vitals(**WELL, duty=duty)
+    assert alive(state).ok
+    for answer in (ready(state), healthy(state)):
+        assert answer.ok is (told == "")
+        assert told in answer.reason
+        assert "hunter2" not in answer.reason
+
+
+def test_worst__several_daos__names_the_one_that_is_not_well() -> None:
+    answers = {"0xa": ready(vitals(**WELL)), "0xb": ready(vitals(**WELL, failures=2, last_error="no answer"))}
+    assert worst(answers).reason == "0xb: 2 ticks in a row have failed: no answer"
+    assert worst({"0xa": answers["0xa"]}).ok
 
 
 @pytest.mark.parametrize(
@@ -64,19 +100,21 @@ def test_routes__a_daemon_through_its_life__health_ready_and_metrics_follow(play
     now = [daemon.health.started]
     client = TestClient(make_app(source, Vitals(daemon.health, POLL, clock=lambda: now[0])))
 
+    dao = played.node.deployment.rounds
+
     def codes() -> tuple[int, int]:
         return client.get("/health").status_code, client.get("/ready").status_code
 
     assert codes() == (200, 503)
-    daemon._tick()
+    daemon.tickers[0].run()
     now[0] = daemon.health.last_success or 0.0
     assert codes() == (200, 200)
-    assert "poc_ticks_total 1.0" in client.get("/metrics").text
+    assert f'poc_ticks_total{{dao="{dao}"}} 1.0' in client.get("/metrics").text
     failing = replace_rpc(daemon, played)
-    daemon._tick()
+    daemon.tickers[0].run()
     failing()
     assert codes() == (200, 503)
-    assert "poc_tick_failures_in_a_row 1.0" in client.get("/metrics").text
+    assert f'poc_tick_failures_in_a_row{{dao="{dao}"}} 1.0' in client.get("/metrics").text
     now[0] += LATE + 1
     assert codes() == (503, 503)
     assert "http://127.0.0.1:9" in client.get("/health").json()["reason"]
@@ -87,10 +125,10 @@ def replace_rpc(daemon: Daemon, played: Played) -> Callable[[], None]:
     from web3 import Web3
 
     from validator.chain.follower import Follower
-    from validator.chain.rpc import Provider
+    from validator.chain.pool import Pool
 
     node = daemon.node
-    dead = Web3(Provider(["http://127.0.0.1:9"], 1.0))
+    dead = Web3(Pool(["http://127.0.0.1:9"], 1.0))
     daemon.node = replace(node, w3=dead, follower=Follower(dead, node.deployment))
 
     def restore() -> None:
@@ -108,6 +146,7 @@ def test_routes__without_a_node__ready_tells_whether_the_chain_can_be_read(clien
         "last_success_age_seconds": None,
         "in_tick_seconds": None,
         "self_test": None,
+        "dao": None,
     }
     assert client.get("/ready").status_code == 200
 

@@ -49,7 +49,11 @@ def test_serve_beside__a_daemon__answers_on_a_thread_and_leaves_signals_alone(pl
 
     url = f"http://127.0.0.1:{settings.port}"
     assert b"Rounds" in get(url)
-    assert b"poc_ticks_total 0.0" in get(f"{url}/metrics")
+    metrics = get(f"{url}/metrics").decode()
+    assert f'poc_ticks_total{{dao="{played.node.deployment.rounds}"}} 0.0' in metrics
+    assert "\npoc_rpc_healthy{" in metrics
+    assert "\npoc_memory_used_bytes " in metrics
+    assert "\nprocess_open_fds " in metrics
     assert b'"ok":true' in get(f"{url}/health")
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "web")

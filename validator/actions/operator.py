@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 
 from validator.actions.connect import Wallet
+from validator.chain.signer import Signer
+from validator.chain.typed_data import signer_consent
 from validator.chain.types import Validator
 from validator.errors import ValidatorError
 
@@ -23,16 +25,35 @@ class Leaving:
     asked_before: bool
 
 
-def join(wallet: Wallet, hpke_key: bytes, stake: int) -> None:
-    """Stake `stake` units of the stake token and become a validator, signing with the account's own key."""
-    address = wallet.signer.address
+def join(wallet: Wallet, hpke_key: bytes, stake: int, attester: Signer | None = None) -> None:
+    """Stake `stake` units of the stake token and become a validator, signing with `attester` or the account's own key.
+
+    A signing key serves once: whoever left and comes back needs a new one.
+    """
+    address, attester = wallet.signer.address, attester or wallet.signer
     if any(wallet.contracts.validators.validator(address).hpke_key):
         raise OperatorError(f"{address} has joined already")
     if not wallet.contracts.dao.admitted(address):
         raise OperatorError(f"{address} is not admitted: ask the DAO's steward to run `validator dao admit {address}`")
+    _unused(wallet, attester)
+    consent = b""
+    if attester.address != address:
+        place = wallet.deployment
+        consent = attester.sign_typed_data(signer_consent(place.chain_id, place.validators, address))
     once = time.time_ns()
     _approve(wallet, stake, once)
-    wallet.sender.send(wallet.contracts.validators.join(stake, address, hpke_key, b""), intent=f"join/{once}")
+    call = wallet.contracts.validators.join(stake, attester.address, hpke_key, consent)
+    wallet.sender.send(call, intent=f"join/{once}")
+
+
+def _unused(wallet: Wallet, attester: Signer) -> None:
+    owner = wallet.contracts.validators.operator_of(attester.address)
+    if int(owner, 16):
+        whose = "this operator, which has left" if owner == wallet.signer.address else owner
+        raise OperatorError(
+            f"the signing key {attester.address} stays with {whose}, for what it signed: make a new one with "
+            "`validator keys signing-create` (or set signing_address to another key of the remote signer), then join"
+        )
 
 
 def top_up(wallet: Wallet, amount: int) -> int:
@@ -69,7 +90,7 @@ def _member(wallet: Wallet, *, staying: bool = False) -> Validator:
     if not any(member.hpke_key):
         raise OperatorError(f"{address} is not a validator: there is no stake of it in the set")
     if staying and member.exit_at:
-        raise OperatorError(f"{address} is leaving the set: withdraw the stake, and join from a home with new keys")
+        raise OperatorError(f"{address} is leaving the set: withdraw the stake, then join again")
     return member
 
 

@@ -81,3 +81,7 @@ class IntentConflict(SendError):
 
 class KeystoreError(ChainError):
     """A keystore file is missing, malformed, already there, or the password is wrong."""
+
+
+class SignerFault(ChainError):
+    """The remote signer did not answer, refused, or answered with something that is no signature of our key."""

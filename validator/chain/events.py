@@ -51,14 +51,18 @@ class EventDecoder:
         return str(log["address"]) in self._names
 
     def decode(self, log: Mapping[str, Any]) -> Event:
-        """One log in web3's shape. UnknownEvent if it is not of ours, RpcFault if it is malformed."""
+        """One log in web3's shape. RpcFault if it is malformed or of another contract, UnknownEvent if
+        this version does not know it."""
         contract = self._names.get(str(to_checksum_address(log["address"])))
         topics = [bytes(topic) for topic in log["topics"]]
-        entry = _events(contract).get(topics[0]) if contract and topics else None
+        if contract is None:
+            raise RpcFault(f"the endpoint sent a log of {log['address']}, which is none of this DAO's contracts")
+        if log.get("removed"):
+            raise RpcFault(f"the endpoint sent a log of block {log['blockNumber']} that it calls removed")
+        entry = _events(contract).get(topics[0]) if topics else None
         if entry is None:
-            emitter = contract or log["address"]
             raise UnknownEvent(
-                f"block {log['blockNumber']}: {emitter} emitted an event unknown to this version: upgrade"
+                f"block {log['blockNumber']}: {contract} emitted an event unknown to this version: upgrade"
             )
         return Event(
             block=int(log["blockNumber"]),

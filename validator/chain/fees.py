@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median_low
 
 from web3 import Web3
 
 from validator.chain.errors import FeeTooHigh, RpcFault, RpcRefusal
 from validator.chain.finality import Finality
-from validator.chain.rpc import understood
+from validator.chain.rpc import pool_of, understood
 from validator.chain.transactions import Fees
 
 GWEI = 10**9
@@ -34,9 +35,7 @@ class Policy:
 def quote(w3: Web3, policy: Policy) -> Fees:
     """What a transaction should bid now. FeeTooHigh if even the next block would cost more than the cap."""
     with understood("fees"):
-        base = w3.eth.get_block("latest").get("baseFeePerGas")
-        if base is None:
-            raise RpcFault("this chain has no base fee (EIP-1559), which this node needs")
+        base = _base_fee(w3)
         try:
             suggested = int(w3.eth.max_priority_fee)
         except RpcRefusal:  # an endpoint without that method
@@ -49,6 +48,15 @@ def quote(w3: Web3, policy: Policy) -> Fees:
         )
     # Twice the base fee holds for six full blocks in a row.
     return Fees(min(2 * base + priority, policy.fee_cap), priority)
+
+
+def _base_fee(w3: Web3) -> int:
+    """That of the newest block; the middle one of several endpoints', so that one alone cannot keep us from sending."""
+    bases = [block.get("baseFeePerGas") for block in pool_of(w3).everywhere("eth_getBlockByNumber", ["latest", False])]
+    known = [int(base, 16) for base in bases if base is not None]
+    if not known:
+        raise RpcFault("this chain has no base fee (EIP-1559), which this node needs")
+    return median_low(known)
 
 
 def raised(fees: Fees, fresh: Fees) -> Fees:

@@ -47,7 +47,8 @@ _VALIDATORS = {
     "NotExiting": "{operator} has not asked to leave: request the exit first",
     "NotValidator": "{operator} is not a validator: join first",
     "RoundUnsettled": "round {round} still counts this stake: bring it to its end (finalise or retry), then withdraw",
-    "SignerTaken": "the signing key {signer} belongs to operator {operator} for ever: use a new key",
+    "SignerTaken": "the signing key {signer} belongs to operator {operator} for ever: make a new one with `validator "
+    "keys signing-create`",
     "StakeTooSmall": "a stake of {stake} is below the least of {min_stake}: stake more",
     "WeightForgotten": "the weight of {operator} in round {round} is no longer kept: read it from StakeChanged events",
     "ZeroKey": "the HPKE key is all zeros: pass the validator's public key",

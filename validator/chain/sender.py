@@ -34,16 +34,22 @@ from validator.chain.errors import (
     RpcFault,
     RpcRefusal,
     SendError,
+    SignerFault,
 )
 from validator.chain.fees import Policy, quote, raised
 from validator.chain.finality import heights
-from validator.chain.rpc import understood
+from validator.chain.nonces import free_nonce
+from validator.chain.rpc import pool_of, understood
 from validator.chain.signer import Signer
 from validator.chain.transactions import Attempt, Fees, Intent, Outcome, Receipt, Settled, TransactionLog
 from validator.chain.types import Call
 
 # State moves between the estimate and the block: a phase may end, a slot may turn from zero.
 GAS_MARGIN_PERCENT = 125
+# Nonces filled in one go; each costs a transaction.
+MOST_FILLED = 16
+
+_HELD_ALREADY = ("already known", "known transaction", "already imported")
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +72,7 @@ class Sender:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._w3 = w3
+        self._pool = pool_of(w3)
         self._signer = signer
         self._log = log
         self._policy = policy or Policy()
@@ -73,6 +80,7 @@ class Sender:
         self._pause = pause
         self._lock = threading.RLock()
         self._broadcast_at: dict[bytes, float] = {}
+        self._said: set[tuple[str, str]] = set()
         with understood("its chain id"):
             self.chain_id = int(w3.eth.chain_id)
 
@@ -114,8 +122,10 @@ class Sender:
         while True:
             with self._lock:
                 receipt = self._advance(current.key)
+                # With every attempt: the one that was mined may be newer than this call.
+                newest = self._stored(current.key)
             if receipt is not None:
-                return self._successful(current, receipt)
+                return self._successful(newest, receipt)
             if self._clock() >= deadline:
                 raise NotMinedYet(
                     f"{intent} was not mined within {timeout:g} s: it waits at nonce {current.nonce} of {self.address} "
@@ -131,7 +141,7 @@ class Sender:
         with self._lock:
             for intent in self._log.unsettled(self.chain_id, self.address):
                 self._look_after(intent)
-            self._fill_gap()
+            self._fill_gaps()
             return tuple(self._log.unsettled(self.chain_id, self.address))
 
     # An intent on its way
@@ -172,12 +182,16 @@ class Sender:
         return intent
 
     def _advance(self, key: str) -> Receipt | None:
-        """Move one unsettled intent on; its receipt if it is in a block."""
-        intent = self._log.find(self.chain_id, self.address, key)
-        if isinstance(intent, Settled):  # by another thread, meanwhile
-            return self._settled_receipt(intent)
-        if not isinstance(intent, Intent):
-            raise SendError(f"the journal lost {key}: restore it before sending anything with {self.address}")
+        """Move one unsettled intent on; its receipt if it is in a block. What is concluded from a nonce and a receipt
+        that is missing must come from one endpoint: another may be behind.
+        """
+        return self._pool.consistently(lambda: self._advance_at_one(key))
+
+    def _advance_at_one(self, key: str) -> Receipt | None:
+        found = self._log.find(self.chain_id, self.address, key)
+        if isinstance(found, Settled):  # by another thread, meanwhile
+            return self._settled_receipt(found)
+        intent = self._stored(key)
         receipt = self._mined(intent)
         if receipt is not None:
             self._settle_if_final(intent, receipt)
@@ -189,6 +203,12 @@ class Sender:
         self._keep_alive(intent, executable=used == intent.nonce)
         # A chain that mines at once, or a receipt that came in between.
         return self._mined(intent)
+
+    def _stored(self, key: str) -> Intent:
+        found = self._log.find(self.chain_id, self.address, key)
+        if found is None:
+            raise SendError(f"the journal lost {key}: restore it before sending anything with {self.address}")
+        return found.intent if isinstance(found, Settled) else found
 
     def _keep_alive(self, intent: Intent, *, executable: bool) -> None:
         newest = intent.attempts[-1]
@@ -207,21 +227,46 @@ class Sender:
         return None
 
     def _settle_if_final(self, intent: Intent, receipt: Receipt) -> None:
-        if receipt.block > heights(self._w3, self._policy.finality)[1]:
+        if receipt.block > self._final_height():
             return
         outcome = Outcome.MINED if _done(intent, receipt) else Outcome.REVERTED
         self._log.settled(intent, outcome, receipt.transaction_hash, receipt.block)
         for attempt in intent.attempts:
             self._broadcast_at.pop(attempt.hash, None)
+        self._said -= {said for said in self._said if said[1] == intent.key}
+
+    def _final_height(self) -> int:
+        """The last final block that a rollback of the journal would find its way back from. What is final beyond that
+        is settled later: were the chain reorganised there, nobody would notice that a transaction is gone.
+        """
+        finalised, horizon = heights(self._w3, self._policy.finality)[1], self._log.horizon()
+        return finalised if horizon is None else min(finalised, horizon)
 
     def _displaced_if_final(self, intent: Intent) -> None:
-        if self._count(heights(self._w3, self._policy.finality)[1]) <= intent.nonce or self._mined(intent) is not None:
+        height = self._final_height()
+        if self._count(height) <= intent.nonce or self._mined(intent) is not None:
             return
-        self._log.settled(intent, Outcome.DISPLACED, None, None)
+        if not self._nonce_is_gone(intent):
+            raise RpcFault(f"an endpoint counts nonce {intent.nonce} of {self.address} as used, another one does not")
+        self._log.settled(intent, Outcome.DISPLACED, None, height)
         raise NonceTaken(
             f"nonce {intent.nonce} of {self.address}, meant for {intent.key}, was used by another program: "
             "give this node a key of its own"
         )
+
+    def _nonce_is_gone(self, intent: Intent) -> bool:
+        """Whether every endpoint agrees that ``intent`` can never be mined: none knows a receipt of it, and all refuse
+        it when it is sent once more. Were one count of nonces enough, one wrong answer could do the same thing twice.
+        """
+        for attempt in intent.attempts:
+            receipts = self._pool.everywhere("eth_getTransactionReceipt", [HexBytes(attempt.hash).to_0x_hex()])
+            if any(receipt is not None for receipt in receipts):
+                return False
+        try:
+            self._w3.eth.send_raw_transaction(HexBytes(intent.attempts[-1].raw))
+        except RpcRefusal as refusal:
+            return not any(words in refusal.reason.lower() for words in (*_HELD_ALREADY, "insufficient funds"))
+        return False
 
     def _successful(self, intent: Intent, receipt: Receipt) -> Receipt:
         if _done(intent, receipt):
@@ -239,19 +284,15 @@ class Sender:
     # Nonces
 
     def _free_nonce(self) -> int:
-        """The lowest nonce that neither the chain nor the journal uses: gaps are filled first."""
-        taken = {intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)}
-        # The journal's own floor guards against an endpoint that lags behind.
-        nonce = max(self._count("latest"), self._log.next_nonce(self.chain_id, self.address))
-        while nonce in taken:
-            nonce += 1
-        return nonce
+        return free_nonce(self._pool, self._log, self.chain_id, self.address)
 
-    def _fill_gap(self) -> None:
-        """If what waits cannot be mined because a lower nonce is missing, send nothing to ourselves with that nonce."""
-        waiting = [intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)]
-        missing = self._free_nonce()
-        if waiting and missing < max(waiting):
+    def _fill_gaps(self) -> None:
+        """If what waits cannot be mined because lower nonces are missing, send nothing to ourselves with those."""
+        for _ in range(MOST_FILLED):
+            waiting = [intent.nonce for intent in self._log.unsettled(self.chain_id, self.address)]
+            missing = self._free_nonce()
+            if not waiting or missing >= max(waiting):
+                return
             _log.warning("filling a nonce gap", sender=self.address, nonce=missing)
             self._look_after(self._prepare(Call(self.address, b""), f"fill-gap/{missing}"))
 
@@ -271,17 +312,29 @@ class Sender:
         newest = intent.attempts[-1]
         try:
             fresh = quote(self._w3, self._policy)
-        except FeeTooHigh:
-            fresh = newest.fees
+        except FeeTooHigh as dear:
+            # A higher bid would not be mined either: wait at this one until gas is cheaper.
+            self._say_once("waiting for cheaper gas", intent, str(dear))
+            return newest
         fees = raised(newest.fees, fresh)
         if fees.max_fee > self._policy.fee_cap:
-            _log.warning("stuck at the fee cap", intent=intent.key, nonce=intent.nonce, cap=self._policy.fee_cap)
+            self._say_once("stuck at the fee cap", intent, f"the cap is {self._policy.fee_cap} wei per gas")
             return newest
         call, gas = self._still_useful(intent)
-        attempt = self._sign(call, intent.nonce, gas, fees)
+        try:
+            attempt = self._sign(call, intent.nonce, gas, fees)
+        except SignerFault as away:
+            self._say_once("a higher bid cannot be signed", intent, str(away))
+            return newest
         self._log.replaced(intent, attempt)
+        self._said -= {said for said in self._said if said[1] == intent.key}
         _log.info("fees raised", intent=intent.key, nonce=intent.nonce, max_fee=fees.max_fee)
         return attempt
+
+    def _say_once(self, what: str, intent: Intent, reason: str) -> None:
+        if (what, intent.key) not in self._said:
+            self._said.add((what, intent.key))
+            _log.warning(what, intent=intent.key, nonce=intent.nonce, reason=reason)
 
     def _still_useful(self, intent: Intent) -> tuple[Call, int]:
         """The call to send again: ``intent``'s, or if that would revert by now, an empty one to free its nonce."""
@@ -331,7 +384,7 @@ class Sender:
     def _judge(self, intent: Intent, refusal: RpcRefusal) -> None:
         """Refusals that mean "there already" or "later" are none. Nodes differ in their words."""
         words = refusal.reason.lower()
-        if any(known in words for known in ("already known", "known transaction", "already imported", "nonce too low")):
+        if any(known in words for known in (*_HELD_ALREADY, "nonce too low")):
             return
         if any(later in words for later in ("underpriced", "less than block base fee", "pool is full", "fee too low")):
             _log.info("not accepted yet", intent=intent.key, nonce=intent.nonce, reason=refusal.reason)

@@ -96,6 +96,12 @@ class TransactionLog(Protocol):
         """One above the highest nonce of any settled intent; 0 if there is none."""
         ...
 
+    def horizon(self) -> int | None:
+        """The height up to which this journal's reader has scanned: outcomes above it would not be rolled back with a
+        reorganisation. None if nobody reads the chain into this journal.
+        """
+        ...
+
     def prepare(self, intent: Intent) -> None:
         """Store a new intent and its first attempt, in one transaction, before anything is sent."""
         ...
@@ -105,5 +111,7 @@ class TransactionLog(Protocol):
         ...
 
     def settled(self, intent: Intent, outcome: Outcome, transaction_hash: bytes | None, block: int | None) -> None:
-        """Store the outcome of an intent: final, never changed again. ``block`` is the height of the mined attempt."""
+        """Store the outcome of an intent: final, never changed again. ``block`` is the height of the mined
+        attempt, or the one at which the nonce was found displaced.
+        """
         ...

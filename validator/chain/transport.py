@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ class TransportFault(Exception):
 
 
 class TooLarge(TransportFault):
-    """The answer is beyond RESPONSE_LIMIT."""
+    """The answer is larger than allowed."""
 
 
 class _HangUp:
@@ -68,20 +69,30 @@ class Transport:
     ``timeout`` is in seconds, for connecting and answering together. Safe to use from several threads.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(
+        self, timeout: float, *, limit: int = RESPONSE_LIMIT, ca_file: str | None = None, certificate: str | None = None
+    ) -> None:
+        """``limit`` of an answer in bytes. For https: ``ca_file`` holds the authorities to trust instead of the
+        system's, ``certificate`` our own certificate and its key (both PEM).
+        """
         self.timeout = timeout
-        self._http = urllib3.PoolManager(maxsize=8, retries=False)
+        self._limit = limit
+        self._http = urllib3.PoolManager(maxsize=8, retries=False, ca_certs=ca_file, cert_file=certificate)
         self._http.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def post(self, url: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer to ``body``. TransportFault says what went wrong, TooLarge is one of them."""
+        return self.request("POST", url, body, {})
+
+    def request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """The same for any method, with further headers."""
         deadline = time.monotonic() + self.timeout
         try:
             response = self._http.request(
-                "POST",
+                method,
                 url,
                 body=body,
-                headers=_HEADERS,
+                headers={**_HEADERS, **headers},
                 timeout=urllib3.Timeout(total=self.timeout),
                 preload_content=False,
                 redirect=False,
@@ -103,8 +114,8 @@ class Transport:
         # read1 returns what has arrived; read would wait for a whole chunk, drip by drip.
         while chunk := response.read1(_CHUNK, decode_content=False):
             size += len(chunk)
-            if size > RESPONSE_LIMIT:
-                raise TooLarge(f"the answer is larger than {RESPONSE_LIMIT} bytes")
+            if size > self._limit:
+                raise TooLarge(f"the answer is larger than {self._limit} bytes")
             if time.monotonic() > deadline:
                 raise TransportFault(f"the answer took longer than {self.timeout:g} s")
             chunks.append(chunk)
@@ -116,5 +127,9 @@ def _cause(error: BaseException) -> str | None:
     name = type(getattr(error, "reason", None) or error).__name__
     if "Timeout" in name:
         return None
-    known = {"NewConnectionError": "connection refused", "NameResolutionError": "unknown host"}
+    known = {
+        "NewConnectionError": "connection refused",
+        "NameResolutionError": "unknown host",
+        "SSLError": "its certificate is not trusted, or it does not trust ours",
+    }
     return known.get(name, f"the connection failed ({name})")

@@ -20,10 +20,12 @@ from validator.cli import (
     keys,
     keys_import,
     node,
+    preflight,
     upkeep,
     web,
 )
 from validator.errors import ValidatorError
+from validator.masking import Masker
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -42,7 +44,7 @@ app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
-for room in (devchain, node, convert, contributor, faults, web, demo):
+for room in (devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
 
 
@@ -78,5 +80,5 @@ def _usage(error: typer.TyperException) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {Masker().text(' '.join(message.split()))}", err=True)
     sys.exit(code)

@@ -50,10 +50,11 @@ def audit(
     """
     from validator.actions.auditor import audit_round, read_grant
     from validator.actions.connect import open_view
+    from validator.cli.reading import Reading
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content)
     document = None if grant is None else read_grant(grant)
-    verdict = audit_round(open_view(settings), settings, number, level, grant=document)
+    verdict = audit_round(open_view(settings, Reading()), settings, number, level, grant=document)
     if as_json:
         emit(verdict.to_dict(), True)
     else:

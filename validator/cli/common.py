@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from validator.masking import Masker
 from validator.settings import CONFIG_NAME, Settings, SettingsError, load_settings
 
 Home = Annotated[Path | None, typer.Option(help="Folder of keys, configuration and journal.", envvar="VALIDATOR_HOME")]
@@ -34,7 +35,7 @@ def settings_for(home: Path | None, **options: object) -> Settings:
         settings = load_settings(home, **options)
     except UnicodeDecodeError as error:
         raise SettingsError(f"{CONFIG_NAME} is not TOML: {error}") from None
-    setup_logs(settings.log_format, settings.log_level)
+    setup_logs(settings.log_format, settings.log_level, settings.secrets())
     return settings
 
 
@@ -52,23 +53,34 @@ def checked_address(text: str) -> str:
     return str(to_checksum_address(text))
 
 
-def setup_logs(form: str = "console", level: str = "info") -> None:
-    """Structured logs on standard error: for people, or as one JSON object a line."""
-    rendered: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+def setup_logs(form: str = "console", level: str = "info", secrets: Iterable[str] = ()) -> None:
+    """Structured logs on standard error: for people, or as one JSON object a line. `secrets` never appear in them, nor
+    does what looks like one.
+    """
+    rendered: Any = (
+        structlog.processors.JSONRenderer(sort_keys=True)
         if form == "json"
-        else [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that meets a long one is no news
+    logging.basicConfig(handlers=[_Through()], level=logging.WARNING, force=True)
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    masked = Masker(secrets).processor()
     structlog.configure(
-        processors=[structlog.processors.add_log_level, stamp, *rendered],
+        processors=[structlog.processors.add_log_level, stamp, structlog.processors.format_exc_info, masked, rendered],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+class _Through(logging.Handler):
+    """What libraries log goes the same way as ours, and is masked as ours is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on one record."""
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        structlog.get_logger(record.name).log(level, record.getMessage(), exc_info=record.exc_info or None)
 
 
 def emit(answer: dict[str, Any], as_json: bool, lines: Iterable[str] = ()) -> None:

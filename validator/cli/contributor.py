@@ -78,9 +78,11 @@ def score(
     """What became of a contribution: status, score with its error, payment, and why."""
     from validator.actions.connect import open_view
     from validator.actions.contributor import look_up
+    from validator.cli.reading import Reading
     from validator.rounds.types import Status
 
-    standing = look_up(open_view(settings_for(home, rpc=rpc, contract=contract, content=content)), contribution)
+    view = open_view(settings_for(home, rpc=rpc, contract=contract, content=content), Reading())
+    standing = look_up(view, contribution)
     line = standing.line
     if line is None:
         phase = standing.phase.name.lower()

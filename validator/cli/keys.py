@@ -7,19 +7,26 @@ from typing import Annotated
 
 import typer
 
-from validator.cli.common import Home, Json, emit, settings_for
+from validator.cli.common import Contract, Home, Json, Rpc, emit, settings_for
 
 app = typer.Typer(help="Keys and signing history of this home.", no_args_is_help=True)
 Light = Annotated[bool, typer.Option("--light", help="Weak key derivation: demonstration networks only.")]
 
 
 @app.command("create")
-def create(home: Home = None, light: Light = False, as_json: Json = False) -> None:
+def create(
+    home: Home = None,
+    light: Light = False,
+    ask: Annotated[
+        bool, typer.Option("--ask-password", help="Ask for a password and keep it nowhere; `run` asks for it too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Create account and HPKE keys (encrypted, mode 0600) and an empty signing history."""
     from validator.actions.home import create_keys
 
     settings = settings_for(home)
-    keys = create_keys(settings, light=light)
+    keys = create_keys(settings, light=light, ask=ask)
     emit({"address": keys.address, "hpke_key": "0x" + keys.hpke_key.hex(), "home": str(settings.home)}, as_json)
 
 
@@ -29,7 +36,19 @@ def show(home: Home = None, as_json: Json = False) -> None:
     from validator.actions.home import identifiers
 
     keys = identifiers(settings_for(home))
-    emit({"address": keys.address, "hpke_key": "0x" + keys.hpke_key.hex()}, as_json)
+    answer = {"address": keys.address, "hpke_key": "0x" + keys.hpke_key.hex()}
+    if keys.signing_address != keys.address:
+        answer["signing_address"] = keys.signing_address
+    emit(answer, as_json)
+
+
+@app.command("signing-create")
+def signing_create(home: Home = None, light: Light = False, as_json: Json = False) -> None:
+    """Create a key of its own for attestations: an operator that left needs a new one to join again."""
+    from validator.actions.home import create_signing_key
+
+    address = create_signing_key(settings_for(home), light=light)
+    emit({"signing_address": address}, as_json, [f"{address} signs attestations from the next `validator join` on"])
 
 
 @app.command("protection-create")
@@ -58,3 +77,29 @@ def protection_import(
     from validator.actions.home import import_history
 
     typer.echo(f"{import_history(settings_for(home), file)} signatures imported")
+
+
+@app.command("protection-rebuild")
+def protection_rebuild(
+    sure: Annotated[
+        bool, typer.Option("--no-other-machine", help="Nothing else signs with this key: I have made sure of it.")
+    ] = False,
+    home: Home = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild a lost signing history from the chain. Nothing is signed for attempts that are open now."""
+    from validator.actions.protection import rebuild_history
+
+    if not sure:
+        raise typer.BadParameter(
+            "a second machine with this key and another history costs the stake: stop it for ever, then add "
+            "--no-other-machine; a backup or an export is better than this, if there is one"
+        )
+    made = rebuild_history(settings_for(home, rpc=rpc, contract=contract))
+    words = [
+        f"{made.proven} attestations found on the chain",
+        f"{made.blocked} attempts are open or not settled: nothing will be signed for them",
+    ]
+    emit({"proven": made.proven, "blocked": made.blocked}, as_json, words)

@@ -28,12 +28,12 @@ def join(
 ) -> None:
     """Stake and become a validator of the DAO, with this home's keys."""
     from validator.actions.connect import open_wallet
-    from validator.actions.home import identifiers
+    from validator.actions.home import attester, identifiers
     from validator.actions.operator import join as join_set
 
     settings = settings_for(home, rpc=rpc, contract=contract)
     keys = identifiers(settings)
-    join_set(open_wallet(settings), keys.hpke_key, stake)
+    join_set(open_wallet(settings), keys.hpke_key, stake, attester(settings))
     emit({"operator": keys.address, "stake": stake}, as_json, [f"{keys.address} joined with a stake of {stake}"])
 
 
@@ -89,18 +89,20 @@ def run(
         bool, typer.Option("--dry-run", help="Score with this home's keys, but sign and send nothing.")
     ] = False,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Serve the explorer here.")] = None,
-) -> None:
+) -> int:
     """Run a validator until SIGTERM or Ctrl-C. Without keys it only follows the chain."""
     import torch
 
-    from validator.actions.connect import open_node
-    from validator.daemon import Daemon
+    from validator.actions.several import openers
+    from validator.daemon import Daemon, tickers_of
+    from validator.memory import memory_of
 
     settings = settings_for(home, rpc=rpc, contract=contract, content=content, port=port)
     torch.set_num_threads(settings.threads)
-    daemon = Daemon(open_node(settings, dry_run=dry_run), settings.poll_seconds)
+    tickers = tickers_of(openers(settings, dry_run=dry_run), settings.poll_seconds)
+    daemon = Daemon(tickers, settings.poll_seconds, memory=memory_of(settings.memory_mib))
     if settings.port:
         from validator.web.serve import serve_beside
 
         serve_beside(daemon, settings)
-    daemon.run()
+    return daemon.run()

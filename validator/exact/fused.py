@@ -24,8 +24,11 @@ def fused(path: str, dtype: torch.dtype | None = None) -> Callable[[F], F]:
     def decorate(reference: F) -> F:
         @functools.wraps(reference)
         def run(*args: object, **kwargs: object) -> object:
-            tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
-            kernel = kernels.find(path, *tensors) if dtype is None or all(t.dtype == dtype for t in tensors) else None
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            if kwargs:
+                tensors += [a for a in kwargs.values() if isinstance(a, Tensor)]
+            right = dtype is None or all([t.dtype == dtype for t in tensors])  # noqa: C419 - a generator costs more
+            kernel = kernels.find(path, *tensors) if right else None
             result = None if kernel is None else kernel(*args, **kwargs)
             return reference(*args, **kwargs) if result is None else result
 

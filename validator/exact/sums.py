@@ -75,13 +75,25 @@ def _add_up(x: Tensor, magic: Tensor, dims: tuple[int, ...], keepdim: bool, n: i
 
 def exact_sum(x: Tensor, dims: Sequence[int] | None, keepdim: bool, dtype: torch.dtype, op: str) -> Tensor:
     """The sum over `dims`, rounded once to `dtype`."""
+    if x.dtype == dtype == torch.float32 and x.numel() and (over := normal_dims(dims, x.dim())):
+        return _single(x, over, keepdim, sum_bits(count(x.shape, over)), 1, op)
     return settle(total(x, dims, keepdim, op), dtype)
 
 
 def exact_mean(x: Tensor, dims: Sequence[int] | None, keepdim: bool, dtype: torch.dtype, op: str) -> Tensor:
     """The sum over `dims`, one float64 division by their number, rounded once to `dtype`."""
-    n = count(x.shape, normal_dims(dims, x.dim()))
+    over = normal_dims(dims, x.dim())
+    n = count(x.shape, over)
+    if x.dtype == dtype == torch.float32 and x.numel() and over:
+        return _single(x, over, keepdim, sum_bits(n), n, op)
     return settle(divide(total(x, dims, keepdim, op), n), dtype)
+
+
+@fused("grids.single", torch.float32)
+def _single(x: Tensor, over: tuple[int, ...], keepdim: bool, bits: int, by: int, op: str) -> Tensor:
+    """A sum of float32 over `by`, in float32."""
+    found = _total(x, over, keepdim, bits, False, op)
+    return settle(found if by == 1 else divide(found, by), torch.float32)
 
 
 def divide(x: Tensor, by: float) -> Tensor:

@@ -3,6 +3,7 @@ are switched while anyone is inside exact()."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class _Switch:
     wanted: bool
 
 
+@functools.cache
 def _switches() -> tuple[_Switch, ...]:
     cuda, mha = torch.backends.cuda, torch.backends.mha
     return (
@@ -100,8 +102,9 @@ class Switches:
         with self._lock:
             if self._inside == 0:
                 self._saved = tuple(switch.read() for switch in _switches())
-                for switch in _switches():
-                    switch.write(switch.wanted)
+                for switch, value in zip(_switches(), self._saved, strict=True):
+                    if value != switch.wanted:
+                        switch.write(switch.wanted)
             self._inside += 1
 
     def leave(self) -> None:

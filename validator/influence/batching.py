@@ -56,7 +56,8 @@ class Meter(TorchDispatchMode):
 
 
 def _storages(values: object) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    leaves = [values] if isinstance(values, Tensor) else tree_leaves(values)
+    return [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def budget(device: torch.device | None = None) -> int:

@@ -49,6 +49,17 @@ class Mark:
 KEPT_MARKS = 256
 """Checkpoints kept for finding back after a reorg."""
 
+ROLLED_BACK = {"events": "block", "steps": "block", "checkpoints": "number"}
+"""Tables whose rows a rollback deletes, with the column that says at which block each was learnt."""
+REOPENED = {"intents": "block"}
+"""Tables whose rows a rollback puts back under way: what was sent may have to be sent again."""
+KEPT = {
+    "about": "names the DAO, whatever its chain's branch",
+    "content": "a digest means the same bytes on every branch",
+    "endpoints": "what an endpoint bears does not depend on blocks",
+}
+"""Tables that a rollback leaves alone, and why. A test asks that every table of the schema stands in one."""
+
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -169,7 +180,7 @@ class Journal:
         never permits a second signature.
         """
         with self.transaction() as db:
-            for table, column in (("events", "block"), ("steps", "block"), ("checkpoints", "number")):
+            for table, column in ROLLED_BACK.items():
                 db.execute(f"DELETE FROM {table} WHERE {column} > ?", (number,))  # noqa: S608 - our own names
             reopened = db.execute("SELECT id, chain_id, sender, key, nonce FROM intents WHERE block > ?", (number,))
             for id_, *name, nonce in reopened.fetchall():
@@ -215,6 +226,16 @@ class Journal:
                 (digest, codec, size, state, tries, reason, retry_at),
             )
 
+    def endpoint_range(self, endpoint: str) -> tuple[int, int] | None:
+        """(blocks, patience) that were found for an endpoint's log queries; None if it is new."""
+        rows = self.query("SELECT blocks, patience FROM endpoints WHERE endpoint = ?", endpoint)
+        return rows[0] if rows else None
+
+    def set_endpoint_range(self, endpoint: str, blocks: int, patience: int) -> None:
+        """Keep what was found for an endpoint's log queries."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?)", (endpoint, blocks, patience))
+
     def bind(self, chain_id: int, contract: str) -> None:
         """Say which DAO this journal is about; raises `JournalError` if it is about another one."""
         with self.transaction() as db:
@@ -234,7 +255,9 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         (entry for entry in resources.files("validator.journal").joinpath("migrations").iterdir()),
         key=lambda entry: entry.name,
     )
-    scripts = {int(entry.name[:4]): entry.read_text() for entry in files if entry.name.endswith(".sql")}
+    named = [entry for entry in files if entry.name.endswith(".sql")]
+    scripts = {int(entry.name[:4]): entry.read_text() for entry in named}
+    assert len(scripts) == len(named), "internal error: two migrations have one number, and one of them would be lost"
     if version > max(scripts):
         raise JournalError(
             f"{path} was written by a newer release (schema {version}); run that release, or restore a backup"

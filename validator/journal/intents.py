@@ -49,6 +49,29 @@ class Intents:
         rows = self._journal.query(f"SELECT max(nonce) FROM intents WHERE {where}", chain_id, sender)  # noqa: S608
         return 0 if rows[0][0] is None else int(rows[0][0]) + 1
 
+    def adopt(self, source: Intents, scope: str) -> int:
+        """Take over what is under way in `source`, its keys under `scope`; returns how much. Whoever is killed in
+        between can do it again. Raises `JournalError` when both hold one nonce.
+        """
+        journal = source._journal
+        rows = [IntentRow(*row) for row in journal.query(f"SELECT {_COLUMNS} FROM intents WHERE outcome IS NULL")]  # noqa: S608
+        try:
+            with self._journal.transaction() as db:
+                for row in rows:
+                    self._take(db, row, f"{scope}/{row.key}")
+        except sqlite3.IntegrityError:
+            raise JournalError("two journals of this home hold transactions at one nonce: restore a backup") from None
+        with journal.transaction() as db:
+            db.executemany("DELETE FROM intents WHERE id = ?", [(row.id,) for row in rows])
+        return len(rows)
+
+    @staticmethod
+    def _take(db: sqlite3.Connection, row: IntentRow, key: str) -> None:
+        values = (row.chain_id, row.sender, key, row.nonce, row.body)
+        same = "chain_id = ? AND sender = ? AND key = ? AND nonce = ? AND body = ?"
+        if not db.execute(f"SELECT 1 FROM intents WHERE {same}", values).fetchall():  # noqa: S608
+            db.execute("INSERT INTO intents (chain_id, sender, key, nonce, body) VALUES (?, ?, ?, ?, ?)", values)
+
     def add(self, chain_id: int, sender: str, key: str, nonce: int, body: bytes) -> None:
         """A new intent; raises `JournalError` when its key or its nonce is taken."""
         try:

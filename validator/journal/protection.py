@@ -8,23 +8,27 @@ again (a lost answer, a restart); other content never.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from validator import strict_json
-from validator.errors import ValidatorError
+from validator.journal import interchange
+from validator.journal.interchange import UNKNOWN, ProtectionError, Slot
 
-FORMAT = "poc-signing-protection/1"
+__all__ = ["ProtectionError", "SigningProtection", "Slot"]
+
+RETRY_SECONDS = 0.2
 
 _EXISTS = "{} exists already; signing history is never overwritten"
 _MISSING = (
     "{} is missing: import this validator's signing history (`validator keys protection-import`), or create an empty "
-    "one (`validator keys protection-create`) only if this key has never signed"
+    "one (`validator keys protection-create`) only if this key has never signed; if it is lost: `validator keys "
+    "protection-rebuild`"
 )
+_ONE = "chain_id = ? AND contract = ? AND validator = ? AND round = ? AND attempt = ?"
 _SCHEMA = """
 CREATE TABLE signatures (
     chain_id  INTEGER NOT NULL,
@@ -37,24 +41,7 @@ CREATE TABLE signatures (
 ) WITHOUT ROWID;
 """
 
-
-class ProtectionError(ValidatorError):
-    """Signing would break protection, or protection cannot be established."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """What at most one content may be signed for. Addresses in lower-case hex."""
-
-    chain_id: int
-    contract: str
-    validator: str
-    round: int
-    attempt: int
-
-    def key(self) -> tuple[int, str, str, int, int]:
-        """The primary key."""
-        return (self.chain_id, self.contract.lower(), self.validator.lower(), self.round, self.attempt)
+T = TypeVar("T")
 
 
 class SigningProtection:
@@ -94,74 +81,127 @@ class SigningProtection:
 
         The row is on the disk when this returns; only then may the signer be called.
         """
+        self._write(lambda: self._sign(slot, digest))
+
+    def learn(self, slot: Slot, digest: bytes) -> None:
+        """Note that `digest` was signed for `slot`, as our signature over it proves: that alone may be signed again.
+
+        Raises `ProtectionError` if this history knows of other content.
+        """
+        self._write(lambda: self._sign(slot, digest, proven=True))
+
+    def block(self, slot: Slot) -> bool:
+        """Allow nothing for `slot` any more, unless it is known what was signed; whether anything changed."""
+        return self._write(lambda: self._insert(slot, UNKNOWN))
+
+    def merge(self, raw: bytes) -> int:
+        """Import an interchange document; returns the number of entries. One that contradicts ours is refused whole.
+
+        Nothing becomes allowed by it that was not: where either side does not know what was signed, nothing may be.
+        """
+        entries = interchange.read(raw)
+
+        def take() -> int:
+            for slot, digest in entries:
+                self._take(slot, digest)
+            return len(entries)
+
+        return self._write(take)
+
+    def export(self) -> str:
+        """The history as an interchange document."""
+        with self._lock:
+            rows = self._db.execute("SELECT * FROM signatures ORDER BY 1, 2, 3, 4, 5").fetchall()
+        return interchange.write((Slot(*row[:5]), row[5]) for row in rows)
+
+    def _write(self, change: Callable[[], T]) -> T:
+        """All of `change` durably, or nothing of it."""
         with self._lock:
             self._db.execute("BEGIN EXCLUSIVE")
             try:
-                self._insert(slot, digest)
+                result = change()
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        return result
 
-    def _insert(self, slot: Slot, digest: bytes) -> None:
+    def _insert(self, slot: Slot, digest: bytes) -> bool:
         values = (*slot.key(), digest)
-        self._db.execute("INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", values)
-        row = self._db.execute(
-            "SELECT digest FROM signatures "
-            "WHERE chain_id = ? AND contract = ? AND validator = ? AND round = ? AND attempt = ?",
-            slot.key(),
-        ).fetchone()
-        if row[0] != digest:
+        sql = "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        return self._db.execute(sql, values).rowcount > 0
+
+    def _replace(self, slot: Slot, digest: bytes) -> None:
+        sql = f"UPDATE signatures SET digest = ? WHERE {_ONE}"  # noqa: S608 - our own words
+        self._db.execute(sql, (digest, *slot.key()))
+
+    def _sign(self, slot: Slot, digest: bytes, *, proven: bool = False) -> None:
+        if digest == UNKNOWN:
+            raise ProtectionError("internal error: a digest of zeros cannot be signed")
+        self._insert(slot, digest)
+        known = self._known(slot)
+        if known == UNKNOWN and proven:
+            self._replace(slot, digest)
+        elif known == UNKNOWN:
+            raise ProtectionError(
+                f"nothing is signed for round {slot.round}, attempt {slot.attempt}: it was open when this signing "
+                "history was rebuilt or imported, and what was signed for it is not known; the next attempt or round "
+                "will be"
+            )
+        elif known != digest:
             raise ProtectionError(
                 f"refused to sign a second answer for round {slot.round}, attempt {slot.attempt}: "
-                f"signed {row[0].hex()}, asked for {digest.hex()}; "
+                f"signed {known.hex()}, asked for {digest.hex()}; "
                 "find out why this node's answer changed before anything else"
             )
 
+    def _take(self, slot: Slot, digest: bytes) -> None:
+        self._insert(slot, digest)
+        known = self._known(slot)
+        if known in (digest, UNKNOWN):
+            return
+        if digest != UNKNOWN:
+            raise ProtectionError(
+                f"the two histories contradict each other: for round {slot.round}, attempt {slot.attempt} of "
+                f"{slot.validator} one has {known.hex()}, the other {digest.hex()}; nothing was imported"
+            )
+        self._replace(slot, UNKNOWN)
+
+    def _known(self, slot: Slot) -> bytes:
+        sql = f"SELECT digest FROM signatures WHERE {_ONE}"  # noqa: S608 - our own words
+        return bytes(self._db.execute(sql, slot.key()).fetchone()[0])
+
     def signed(self, slot: Slot) -> bytes | None:
-        """The digest that was allowed for `slot`, or None."""
+        """The digest that was allowed for `slot`, UNKNOWN, or None."""
         with self._lock:
-            row = self._db.execute(
-                "SELECT digest FROM signatures "
-                "WHERE chain_id = ? AND contract = ? AND validator = ? AND round = ? AND attempt = ?",
-                slot.key(),
-            ).fetchone()
+            sql = f"SELECT digest FROM signatures WHERE {_ONE}"  # noqa: S608 - our own words
+            row = self._db.execute(sql, slot.key()).fetchone()
         return row[0] if row else None
 
-    def export(self) -> str:
-        """The history as interchange JSON."""
-        with self._lock:
-            rows = self._db.execute("SELECT * FROM signatures ORDER BY 1, 2, 3, 4, 5").fetchall()
-        names = ("chain_id", "contract", "validator", "round", "attempt")
-        entries = [{**dict(zip(names, row, strict=False)), "digest": row[5].hex()} for row in rows]
-        return json.dumps({"format": FORMAT, "signatures": entries}, indent=1, sort_keys=True)
 
-    def merge(self, text: str) -> int:
-        """Import interchange JSON; returns the number of entries. Content that conflicts with ours is refused whole."""
-        entries = _parse(text)
-        with self._lock:
-            self._db.execute("BEGIN EXCLUSIVE")
-            try:
-                for slot, digest in entries:
-                    self._insert(slot, digest)
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        return len(entries)
+def inspect(path: Path) -> list[tuple[Slot, bytes]]:
+    """What a history holds, without its lock: a node may be running with it. Raises `ProtectionError` for a file that
+    is damaged.
+
+    What is read while a node writes may be torn for a moment, so a damage has to show more than once.
+    """
+    for last in (False, False, True):
+        try:
+            return _inspect(path)
+        except (sqlite3.Error, ProtectionError) as error:
+            if last:
+                raise ProtectionError(f"{path} is damaged ({error}): restore it from a backup, or rebuild it") from None
+            time.sleep(RETRY_SECONDS)
+    raise AssertionError("unreachable")
 
 
-def _parse(text: str) -> list[tuple[Slot, bytes]]:
+def _inspect(path: Path) -> list[tuple[Slot, bytes]]:
+    # Immutable: SQLite then takes no lock, which the node that runs with this file would not give.
+    db = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
-        document: Any = strict_json.loads(text.encode())
-        if document["format"] != FORMAT:
-            raise ProtectionError(f"not a signing history: format {document['format']!r}, wanted {FORMAT!r}")
-        return [
-            (
-                Slot(int(e["chain_id"]), str(e["contract"]), str(e["validator"]), int(e["round"]), int(e["attempt"])),
-                bytes.fromhex(e["digest"]),
-            )
-            for e in document["signatures"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtectionError(f"not a signing history: {error}") from None
+        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise ProtectionError(verdict)
+        return [(Slot(*row[:5]), bytes(row[5])) for row in db.execute("SELECT * FROM signatures")]
+    finally:
+        db.close()

@@ -27,10 +27,13 @@ def run(node: Node, state: RoundState) -> None:
     attestation = commit.to_attestation(state, step)
     digest = commit.digest_of(node, attestation)
     identity.protection.register(commit.slot_of(node, identity, state), digest)
-    data = attestation_data(node.deployment.chain_id, node.deployment.rounds, attestation)
-    signature = identity.signer.sign_typed_data(data)
+    signed = node.journal.step(state.round, state.attempt, "signature")
+    if signed is None or signed["digest"] != digest:  # journalled: a remote signer need not give the same one again
+        data = attestation_data(node.deployment.chain_id, node.deployment.rounds, attestation)
+        signed = {"digest": digest, "signature": identity.signer.sign_typed_data(data)}
+        node.journal.take_step(state.round, state.attempt, "signature", signed)
     call = node.contracts.rounds.attest(
-        attestation, commit.salt_of(node, identity, state), identity.operator, signature
+        attestation, commit.salt_of(node, identity, state), identity.operator, signed["signature"]
     )
     identity.sender.send(call, intent=f"attest/{state.round}/{state.attempt}")
     log.info("attested", round=state.round, attempt=state.attempt, digest=digest.hex())

@@ -18,7 +18,7 @@ from validator.chain.types import Attestation
 from validator.envelope import EnvelopeError, open_backup, seal_backup
 from validator.journal.protection import Slot
 from validator.rounds.lifecycle import RoundState
-from validator.stages.node import Identity, Node
+from validator.stages.node import Identity, Node, Reader
 
 log = structlog.get_logger("commit")
 
@@ -79,6 +79,26 @@ def _restore(node: Node, identity: Identity, state: RoundState, backup: bytes) -
     log.warning("answer restored from our backup on chain", round=state.round, attempt=state.attempt)
 
 
+def committed_digest(node: Node, reader: Reader, state: RoundState) -> bytes | None:
+    """The digest that our commit of this attempt binds us to, out of the backup in its event; None if there is none or
+    it does not open. Nothing else can be revealed, and no node of ours signs anything else for the attempt.
+    """
+    wanted = state.commits.get(reader.operator.lower())
+    for fact in node.chronicle.facts("Committed"):
+        if fact.args["commitHash"] != wanted or fact.args["operator"] != reader.operator.lower():
+            continue
+        try:
+            plain = open_backup(reader.hpke_secret, fact.args["backup"], info=_backup_info(node, reader, state))
+        except EnvelopeError:
+            return None
+        digest = digest_of(node, to_attestation(state, _from_backup(plain)))
+        place = node.deployment
+        salt = salt_of(node, reader, state)
+        hashed = commit_hash(place.chain_id, place.rounds, state.round, state.attempt, reader.operator, digest, salt)
+        return digest if hashed == wanted else None
+    return None
+
+
 def _to_backup(step: Mapping[str, Any]) -> bytes:
     """164 bytes: four digests, two totals of 16 bytes and a count of 4, big-endian. Gas is paid by the byte."""
     roots = b"".join(step[name] for name in _DIGESTS)
@@ -114,17 +134,17 @@ def digest_of(node: Node, attestation: Attestation) -> bytes:
     return attestation_digest(node.deployment.chain_id, node.deployment.rounds, attestation)
 
 
-def slot_of(node: Node, identity: Identity, state: RoundState) -> Slot:
+def slot_of(node: Node, reader: Reader, state: RoundState) -> Slot:
     """The one thing that may be signed at most once."""
-    return Slot(node.deployment.chain_id, node.deployment.rounds, identity.operator, state.round, state.attempt)
+    return Slot(node.deployment.chain_id, node.deployment.rounds, reader.operator, state.round, state.attempt)
 
 
-def salt_of(node: Node, identity: Identity, state: RoundState) -> bytes:
+def salt_of(node: Node, reader: Reader, state: RoundState) -> bytes:
     """32 bytes that nobody else can know and that we can always derive again: HMAC-SHA256 keyed by our HPKE secret."""
-    place = f"poc-commit-salt/1|{node.deployment.chain_id}|{node.deployment.rounds.lower()}|{identity.operator.lower()}"
-    return hmac.new(identity.hpke_secret, f"{place}|{state.round}|{state.attempt}".encode(), hashlib.sha256).digest()
+    place = f"poc-commit-salt/1|{node.deployment.chain_id}|{node.deployment.rounds.lower()}|{reader.operator.lower()}"
+    return hmac.new(reader.hpke_secret, f"{place}|{state.round}|{state.attempt}".encode(), hashlib.sha256).digest()
 
 
-def _backup_info(node: Node, identity: Identity, state: RoundState) -> bytes:
-    place = f"{node.deployment.chain_id}|{node.deployment.rounds.lower()}|{identity.operator.lower()}"
+def _backup_info(node: Node, reader: Reader, state: RoundState) -> bytes:
+    place = f"{node.deployment.chain_id}|{node.deployment.rounds.lower()}|{reader.operator.lower()}"
     return f"poc-commit-backup/1|{place}|{state.round}|{state.attempt}".encode()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, is_dataclass
 
 import structlog
-from hexbytes import HexBytes
 
 from validator.chain.follower import Checkpoint
-from validator.chain.rpc import understood
 from validator.chain.types import Event
 from validator.journal.database import Mark, Row
 from validator.stages.keys import granted_secrets
@@ -17,27 +16,36 @@ from validator.stages.node import Node
 log = structlog.get_logger("discover")
 
 
-def run(node: Node) -> int:
-    """Scan to the newest finalised block, undoing what a reorg unmade; returns the number of new events."""
-    total = 0
+SCAN_SECONDS = 20.0
+"""So long a tick reads on at most: a long backfill takes several, so that the node can be stopped and watched."""
+
+
+def run(node: Node) -> bool:
+    """Scan towards the newest finalised block, undoing what a reorg unmade. True when it was reached; False when the
+    time was up before: then nothing may be done yet, because the node's view is of long ago.
+    """
+    end = time.monotonic() + SCAN_SECONDS
     while True:
         marks = [Checkpoint(mark.number, mark.hash) for mark in node.journal.marks()]
         batch = node.follower.scan(marks[0] if marks else None, marks[1:])
         if batch.rollback_to is not None:
             log.warning("chain reorganised below a block taken for final; rolled back", block=batch.rollback_to)
             node.journal.rollback(batch.rollback_to)
-            node.chronicle.forget()
-            node.history_checked = node.grants_read = 0
-            node.epoch_secrets = {}
-            node.due_since = {}
+            if node.transactions is not None:
+                node.transactions.rollback(batch.rollback_to)
+            node.forget_chain()
             continue
-        if batch.checkpoint is None or (marks and batch.checkpoint == marks[0]):
-            return total
-        with understood("a finalised block"):
-            header = node.w3.eth.get_block(HexBytes(batch.checkpoint.hash))
-        mark = Mark(batch.checkpoint.number, batch.checkpoint.hash, int(header["timestamp"]))
-        node.journal.record([to_row(event) for event in batch.events], mark)
-        total += len(batch.events)
+        if batch.checkpoint is None:
+            return True
+        if not marks or batch.checkpoint != marks[0]:
+            mark = Mark(batch.checkpoint.number, batch.checkpoint.hash, batch.timestamp)
+            node.journal.record([to_row(event) for event in batch.events], mark)
+            node.backfill.events += len(batch.events)
+        if batch.caught_up:
+            node.backfill.ended(batch.checkpoint.number)
+            return True
+        if time.monotonic() > end:
+            return False
 
 
 def to_row(event: Event) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,13 +14,14 @@ from validator.chain.contracts.reward_pool import RewardPool
 from validator.chain.contracts.scoring_rounds import ScoringRounds
 from validator.chain.contracts.validator_set import ValidatorSet
 from validator.chain.follower import Follower
-from validator.chain.sender import Sender
+from validator.chain.shared_sender import Sending
 from validator.chain.signer import Signer
 from validator.chain.types import Deployment
 from validator.content import Store
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
 from validator.rounds.types import Carry
+from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
 
 
@@ -56,7 +58,7 @@ class Identity(Reader):
     """The one validator that this node speaks for; `hpke_secret` opens its own backups too."""
 
     signer: Signer
-    sender: Sender
+    sender: Sending
     protection: SigningProtection
 
 
@@ -64,6 +66,10 @@ class Identity(Reader):
 class Node:
     """Open resources. Without an `identity` the node signs and sends nothing (dry run); without a `reader` it cannot
     open contributions either, and only follows.
+
+    With several DAOs in one process, `transactions` is the journal of the sender that they share, and `scoring` is held
+    while one of them is scored. `unsettled` are the nonces that were under way at the
+    last tick.
     """
 
     w3: Web3
@@ -81,7 +87,12 @@ class Node:
     history_checked: int = 0
     grants_read: int = 0
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
     carry: Carry = field(default_factory=Carry)
+    transactions: Journal | None = None
+    scoring: threading.Lock = field(default_factory=threading.Lock)
+    unsettled: tuple[int, ...] = ()
+    backfill: Backfill = field(default_factory=Backfill)
     _chronicle: Chronicle | None = None
     stagger_seconds: float = 6.0
     clock: Callable[[], float] = time.time
@@ -93,6 +104,25 @@ class Node:
         if self._chronicle is None:
             self._chronicle = Chronicle(self.journal)
         return self._chronicle
+
+    def close(self) -> None:
+        """Close the files; idempotent."""
+        self.journal.close()
+        if self.transactions is not None:
+            self.transactions.close()
+        if self.identity is not None:
+            self.identity.protection.close()
+
+    def forget_chain(self) -> None:
+        """After `Journal.rollback`: nothing that was derived from events still counts. What is named by a digest
+        (documents, content, what earlier rounds handed on) means the same on every branch and stays.
+        """
+        self.chronicle.forget()
+        self.epoch_secrets = {}
+        self.due_since = {}
+        self.score_failures = {}
+        self.waits = {}
+        self.history_checked = self.grants_read = 0
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
 import structlog
 
 from validator.chain.errors import RpcFault
+from validator.chain.shared_sender import Sending
 from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.lifecycle import Phase, RoundState
@@ -19,39 +21,52 @@ log = structlog.get_logger("round")
 
 SCORE_RETRY_SECONDS = 5.0
 MAX_SCORE_RETRY_SECONDS = 300.0
+_DIGITS = re.compile(r"[0-9]+")
 
 
 def tick(node: Node) -> None:
     """Read the chain, then do for each round what its phase asks for. A fault in one round does not hold up another,
     and what has a deadline comes before fetching for the round that is still open.
     """
-    discover.run(node)
+    if not discover.run(node):
+        return
     discover.learn_keys(node)
     history.check(node)
     if node.identity is not None:
-        _guarded("transactions", node.identity.sender.resume)
+        _guarded(node, "transactions", partial(_look_after, node, node.identity.sender))
     now = node.finalised_time()
     rounds = [(state, state.phase(now)) for state in node.chronicle.rounds().values()]
     for state, phase in rounds:
         if _is_ours(node, state):
-            _guarded(f"round {state.round}", partial(_work, node, state, phase))
-    _guarded("advance", partial(advance.run, node))
+            _guarded(node, f"round {state.round}", partial(_work, node, state, phase))
+    _guarded(node, "advance", partial(advance.run, node))
     for state, phase in rounds:
         if phase is Phase.OPEN and node.reader is not None:
-            _guarded(f"round {state.round}", partial(_prefetch, node, state))
+            _guarded(node, f"fetching for round {state.round}", partial(_prefetch, node, state))
+
+
+def _look_after(node: Node, sender: Sending) -> None:
+    node.unsettled = tuple(intent.nonce for intent in sender.resume())
 
 
 def _prefetch(node: Node, state: RoundState) -> None:
     fetch.run(node, state, manifest_of(node, state))
 
 
-def _guarded(what: str, work: Callable[[], object]) -> None:
+def _guarded(node: Node, what: str, work: Callable[[], object]) -> None:
     try:
         work()
     except RpcFault:
         raise  # the chain is the same for everything: let the daemon back off
     except ValidatorError as error:
-        log.warning("waits", what=what, error=str(error))
+        # Once, and not at every tick for hours: what differs in its numbers only is the same reason.
+        reason = _DIGITS.sub("#", str(error))
+        if node.waits.get(what) != reason:
+            log.warning("waits", what=what, error=str(error))
+        node.waits[what] = reason
+    else:
+        if node.waits.pop(what, None) is not None:
+            log.info("goes on", what=what)
 
 
 def _is_ours(node: Node, state: RoundState) -> bool:
@@ -79,7 +94,10 @@ def _score(node: Node, state: RoundState) -> None:
     """Scoring is dear: after a failure it is tried again only after a pause that doubles."""
     key = (state.round, state.attempt)
     failures, not_before = node.score_failures.get(key, (0, 0.0))
-    if node.clock() < not_before:
+    if node.clock() < not_before or node.journal.step(*key, "scored") is not None:
+        return
+    if not node.scoring.acquire(blocking=False):  # memory and processors of this machine suffice for one at a time
+        log.info("another DAO is being scored; this one's turn comes next", round=state.round)
         return
     try:
         score.run(node, state, manifest_of(node, state))
@@ -87,6 +105,8 @@ def _score(node: Node, state: RoundState) -> None:
         pause = min(SCORE_RETRY_SECONDS * 2**failures, MAX_SCORE_RETRY_SECONDS)
         node.score_failures[key] = (failures + 1, node.clock() + pause)
         raise
+    finally:
+        node.scoring.release()
 
 
 def manifest_of(node: Node, state: RoundState) -> Manifest:

@@ -15,7 +15,11 @@ from validator.journal.intents import IntentRow, Intents
 class JournalledTransactions:
     """`TransactionLog` over the node's journal."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, readers: Sequence[Journal] | None = None) -> None:
+        """`readers` are the journals into which the chain is read, each of which rolls this one back too; by default
+        this one itself.
+        """
+        self._readers = [journal] if readers is None else readers
         self._rows = Intents(journal)
 
     def find(self, chain_id: int, sender: str, key: str) -> Intent | Settled | None:
@@ -32,6 +36,11 @@ class JournalledTransactions:
     def next_nonce(self, chain_id: int, sender: str) -> int:
         """One above the highest settled nonce."""
         return self._rows.next_nonce(chain_id, sender)
+
+    def horizon(self) -> int | None:
+        """The newest checkpoint's height, of whichever reader is furthest: that one would notice."""
+        marks = [mark.number for mark in (reader.mark() for reader in self._readers) if mark is not None]
+        return max(marks, default=None)
 
     def prepare(self, intent: Intent) -> None:
         """Store a new intent before anything is sent."""

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from validator.errors import ValidatorError
 from validator.web.answers.common import Absent
 from validator.web.api import make_api
-from validator.web.health import Health, Vitals, alive, ready
+from validator.web.health import Health, Vitals, alive, healthy, ready, worst
 from validator.web.http import Guard
-from validator.web.metrics import exposition, make_registry
+from validator.web.metrics import Machine, exposition, make_registry
 from validator.web.models import Problem
 from validator.web.pages import Pages, make_pages
 from validator.web.source import Source
 
-MACHINE_PATHS = ("/api/", "/health", "/ready", "/metrics")
+MACHINE_PATHS = ("/api/", "/live", "/health", "/ready", "/metrics")
 STATIC = {
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
@@ -29,8 +31,13 @@ STATIC = {
 RETRY_SECONDS = "2"
 
 
-def make_app(source: Source, node: Vitals | None = None) -> FastAPI:
-    """The explorer of one DAO; with `node`, also that node's health and metrics."""
+def make_app(
+    source: Source, node: Vitals | Mapping[str, Vitals] | None = None, machine: Machine | None = None
+) -> FastAPI:
+    """The explorer of one DAO; with `node`, also the health and metrics of that node, or of those of several DAOs by
+    contract; with `machine`, also of what they run on.
+    """
+    nodes = {source.view.deployment.rounds: node} if isinstance(node, Vitals) else dict(node or {})
     app = FastAPI(
         title="Proof of Contribution",
         summary="Rounds, scores, proofs and payments of one data DAO. Read-only.",
@@ -43,7 +50,7 @@ def make_app(source: Source, node: Vitals | None = None) -> FastAPI:
     app.include_router(make_api(source))
     app.include_router(make_pages(pages))
     _add_static(app)
-    _add_health(app, source, node)
+    _add_health(app, source, nodes, make_registry(source, nodes, machine))
     _add_failures(app, pages)
     app.add_middleware(Guard)
     return app
@@ -59,17 +66,23 @@ def _add_static(app: FastAPI) -> None:
         return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": "public, max-age=3600"})
 
 
-def _add_health(app: FastAPI, source: Source, node: Vitals | None) -> None:
-    registry = make_registry(source, node)
+def _add_health(app: FastAPI, source: Source, nodes: Mapping[str, Vitals], registry: CollectorRegistry) -> None:
     unwell: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It is not."}}
 
-    @app.get("/health", response_model=Health, responses=unwell, summary="Whether the process works")
+    def told(look: Callable[[Vitals], Health], without: Callable[[], Health]) -> Response:
+        return _health(worst({dao: look(vitals) for dao, vitals in nodes.items()}) if nodes else without())
+
+    @app.get("/live", response_model=Health, responses=unwell, summary="Whether the process works: else restart it")
+    def live() -> Response:
+        return told(alive, lambda: alive(None))
+
+    @app.get("/health", response_model=Health, responses=unwell, summary="Whether nothing keeps it from its duty")
     def health() -> Response:
-        return _health(alive(node))
+        return told(healthy, lambda: healthy(None))
 
     @app.get("/ready", response_model=Health, responses=unwell, summary="Whether it does its duty")
     def readiness() -> Response:
-        return _health(ready(node) if node is not None else _readable(source))
+        return told(ready, lambda: _readable(source))
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

@@ -1,13 +1,20 @@
-"""Whether a node is well, in the terms of a supervisor: alive (else restart it) and ready (else do not rely on it)."""
+"""Whether a node is well: alive (else restart it), ready (else do not rely on it), and healthy (else look after it).
+
+`/live` and `/ready` are for machines that act on them. `/health` is for whoever is to be woken: it turns red for
+everything that keeps the node from its duty, also where a restart would cure nothing.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from validator.chain.pool import EndpointStatus
+from validator.masking import Masker
 from validator.settings import HUNG_SECONDS
+from validator.stages.watch import Duty
 from validator.web.models import Answer
 
 LATE_POLLS, LATE_SECONDS = 10, 30.0
@@ -44,14 +51,28 @@ class Pulse(Protocol):
     def self_test(self) -> SelfTest | None:
         """The self-test, once it has ended."""
 
+    @property
+    def duty(self) -> Duty | None:
+        """What was seen of the node after its last tick."""
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        """Deadlines missed since the start, by duty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """A running node as its health is told: its pulse, its polling interval in seconds, and our clock."""
+    """A running node as its health is told: its pulse, its polling interval in seconds, and our clocks (monotonic, and
+    Unix time). A chain whose newest block is older than `stale_seconds` stands still. `endpoints`: what is thought of
+    each RPC.
+    """
 
     pulse: Pulse
     poll_seconds: float
     clock: Callable[[], float] = time.monotonic
+    stale_seconds: float = 300.0
+    now: Callable[[], float] = time.time
+    endpoints: Callable[[], tuple[EndpointStatus, ...]] = tuple
 
     @property
     def late_after(self) -> float:
@@ -61,7 +82,8 @@ class Vitals:
 
 class Health(Answer):
     """The answer of /health and /ready. `reason` is empty when all is well; times in seconds, null where there is
-    nothing to time. `self_test` is the verdict on this machine, null until there is one.
+    nothing to time. `self_test` is the verdict on this machine, null until there is one. Of several DAOs it is the
+    first that is not well, or the first of all.
     """
 
     ok: bool
@@ -71,6 +93,24 @@ class Health(Answer):
     last_success_age_seconds: float | None = None
     in_tick_seconds: float | None = None
     self_test: str | None = None
+    dao: str | None = None
+
+
+def worst(answers: Mapping[str, Health]) -> Health:
+    """One answer for several DAOs."""
+    dao, answer = next(((d, a) for d, a in answers.items() if not a.ok), next(iter(answers.items())))
+    reason = f"{dao}: {answer.reason}" if answer.reason and len(answers) > 1 else answer.reason
+    return answer.model_copy(update={"dao": dao, "reason": reason})
+
+
+def healthy(vitals: Vitals | None) -> Health:
+    """Whether nothing keeps the node from its duty: it is alive, the chain moves, content is kept, no deadline of the
+    latest round was missed.
+    """
+    answer = alive(vitals)
+    if vitals is None or not answer.ok:
+        return answer
+    return _health(vitals, _neglect(vitals))
 
 
 def alive(vitals: Vitals | None) -> Health:
@@ -98,7 +138,30 @@ def ready(vitals: Vitals) -> Health:
         return _health(vitals, reason)
     if pulse.failures:
         return _health(vitals, f"{pulse.failures} ticks in a row have failed{_last_error(pulse)}")
+    if reason := _neglect(vitals):
+        return _health(vitals, reason)
     return _health(vitals, "" if pulse.last_success is not None else "the first tick has not ended yet")
+
+
+def chain_age(vitals: Vitals) -> float | None:
+    """Seconds since the newest block that this node has seen; None before the first."""
+    duty = vitals.pulse.duty
+    return max(0.0, vitals.now() - duty.head_time) if duty is not None and duty.head_time else None
+
+
+def _neglect(vitals: Vitals) -> str:
+    """What keeps the node from its duty although its ticks succeed, or ""."""
+    duty, age = vitals.pulse.duty, chain_age(vitals)
+    if duty is None:
+        return ""
+    if age is not None and age > vitals.stale_seconds:
+        return f"the chain stands still: its newest block is {age:.0f} s old; look at the RPC endpoints"
+    if duty.content_fault:
+        return f"the content store fails: {_masked(duty.content_fault)}"
+    if duty.missed:
+        told = sorted(f"{m.duty} in round {m.round}, attempt {m.attempt}" for m in duty.missed)
+        return f"deadlines were missed: {', '.join(told)}; the log says why"
+    return ""
 
 
 def _unfit(pulse: Pulse) -> str:
@@ -106,7 +169,11 @@ def _unfit(pulse: Pulse) -> str:
 
 
 def _last_error(pulse: Pulse) -> str:
-    return f": {' '.join(pulse.last_error.split())}" if pulse.last_error else ""
+    return f": {_masked(pulse.last_error)}" if pulse.last_error else ""
+
+
+def _masked(text: str) -> str:
+    return Masker().text(" ".join(text.split()))
 
 
 def _health(vitals: Vitals, reason: str) -> Health:

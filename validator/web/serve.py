@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -13,11 +14,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from validator.actions.connect import View, finality_of, view_of
+from validator.chain.pool import EndpointStatus, Pool
 from validator.errors import ValidatorError
 from validator.settings import Settings
 from validator.stages.node import Node
 from validator.web.app import make_app
 from validator.web.health import Pulse, Vitals
+from validator.web.metrics import Machine
 from validator.web.source import Source
 
 log = structlog.get_logger("web")
@@ -34,12 +37,43 @@ class Running(Protocol):
     """What the server needs of a running daemon (`validator.daemon.Daemon`)."""
 
     @property
+    def tickers(self) -> Sequence[Ticking]:
+        """One a DAO."""
+
+    @property
+    def memory(self) -> Bound:
+        """What the process may use."""
+
+
+class Ticking(Protocol):
+    """One DAO's node (`validator.ticker.Ticker`)."""
+
+    @property
+    def name(self) -> str:
+        """Its contract."""
+
+    @property
     def node(self) -> Node:
-        """The node's open resources."""
+        """Its open resources; raises ValidatorError while they cannot be opened."""
 
     @property
     def health(self) -> Pulse:
         """Its pulse."""
+
+    @property
+    def opened(self) -> Node | None:
+        """Its open resources, if they are."""
+
+
+class Bound(Protocol):
+    """A bound on memory (`validator.memory.Memory`), in bytes."""
+
+    @property
+    def limit(self) -> int:
+        """What may be used."""
+
+    def used(self) -> int:
+        """What is used."""
 
 
 def serve(view: View, settings: Settings) -> None:
@@ -50,16 +84,43 @@ def serve(view: View, settings: Settings) -> None:
 
 
 def serve_beside(daemon: Running, settings: Settings) -> None:
-    """Serve the explorer, and the node's /health, /ready and /metrics, on a thread that ends with the process.
+    """Serve the explorer, and the process's /live, /health, /ready and /metrics, on a thread that ends with it. Of
+    several DAOs the first has the port, with what concerns all of them, and each further one's explorer the next port.
 
-    Returns at once. Raises ServeError before the node has begun to work.
+    Returns at once. A DAO that cannot be read now has no explorer; raises ValidatorError if none can, or ServeError.
     """
-    node = daemon.node
-    source = Source(view_of(node.w3, node.deployment, node.store, finality_of(settings)))
-    app = make_app(source, Vitals(daemon.health, settings.poll_seconds))
-    listener = listen(settings.host, settings.port)
-    # Off the main thread uvicorn leaves signals alone: they are the daemon's.
-    threading.Thread(target=_server(app).run, args=([listener],), name="web", daemon=True).start()
+    nodes = {ticker.name: _vitals(ticker, settings) for ticker in daemon.tickers}
+    machine = Machine(daemon.tickers[0].health.started, daemon.memory.used, daemon.memory.limit, settings.path(""))
+    for number, view in enumerate(_views(daemon.tickers, settings)):
+        app = make_app(Source(view), nodes, machine) if number == 0 else make_app(Source(view))
+        listener = listen(settings.host, settings.port + number)
+        # Off the main thread uvicorn leaves signals alone: they are the daemon's.
+        threading.Thread(target=_server(app).run, args=([listener],), name="web", daemon=True).start()
+
+
+def _views(tickers: Sequence[Ticking], settings: Settings) -> list[View]:
+    """The DAOs as anyone sees them, over their nodes' own connections."""
+    views: list[View] = []
+    faults: list[ValidatorError] = []
+    for ticker in tickers:
+        try:
+            node = ticker.node
+        except ValidatorError as fault:
+            log.warning("no explorer for a DAO that cannot be opened", dao=ticker.name, error=str(fault))
+            faults.append(fault)
+        else:
+            views.append(view_of(node.w3, node.deployment, node.store, finality_of(settings)))
+    if not views:
+        raise faults[0]
+    return views
+
+
+def _vitals(ticker: Ticking, settings: Settings) -> Vitals:
+    def endpoints() -> tuple[EndpointStatus, ...]:
+        provider = ticker.opened.w3.provider if ticker.opened is not None else None
+        return provider.status() if isinstance(provider, Pool) else ()
+
+    return Vitals(ticker.health, settings.poll_seconds, stale_seconds=settings.chain_stale_seconds, endpoints=endpoints)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -49,10 +49,12 @@ def interpreted() -> Iterator[None]:
 
 def find(path: str, *tensors: Tensor) -> Callable[..., Any] | None:
     """The kernel at `path` ("module.function") for one or more tensors; None where the eager code must run."""
-    device = tensors[0].device
-    if device.type == "cpu" and not _interpreted.get():
+    if tensors[0].is_cpu and not _interpreted.get():
+        if not available(*tensors):
+            return None
         name, function = path.split(".")
-        return getattr(module(name), function) if available(*tensors) else None
+        return getattr(module(name), function)  # type: ignore[no-any-return]
+    device = tensors[0].device
     plain = all(x.device == device and _plain(x) for x in tensors)
     if _reference.get() or not plain or not tensors[0].is_floating_point():
         return None
@@ -67,8 +69,10 @@ def available(*tensors: Tensor) -> bool:
     """
     if _reference.get() or not _numba():
         return False
-    plain = all(x.device.type == "cpu" and _plain(x) for x in tensors)
-    return plain and tensors[0].is_floating_point()
+    for x in tensors:  # no generator: this is asked for every operator
+        if not x.is_cpu or not _plain(x):
+            return False
+    return tensors[0].is_floating_point()
 
 
 def _plain(x: Tensor) -> bool:

@@ -29,7 +29,7 @@ Scalar: TypeAlias = Any
 Code: TypeAlias = Any
 """numba's and LLVM's objects for types and instructions."""
 
-_IEEE: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+IEEE: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 """No reassociation, no contraction; a division by zero gives infinity, as it does in torch."""
 
 
@@ -53,20 +53,31 @@ class Kernel:
     @functools.cached_property
     def compiled(self) -> Code:
         """numba's dispatcher: `inspect_asm` and `signatures` are of use to tests."""
-        folder = _folder()
-        if folder is None:
-            return numba.njit(**_IEEE)(self._function)
-        config: Any = numba.config
-        before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
-        try:
-            return numba.njit(cache=True, **_IEEE)(self._function)
-        finally:
-            config.CACHE_DIR = before
+        return kept_on_disk(lambda cache: numba.njit(cache=cache, **IEEE)(self._function))
+
+    def assembly(self) -> list[str]:
+        """The machine code for each combination of types so far, for tests."""
+        return list(self.compiled.inspect_asm().values())
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:
     """Mark a function as a kernel."""
     return Kernel(function)
+
+
+def kept_on_disk(compiler: Callable[[bool], Code]) -> Code:
+    """What `compiler` gives, told whether numba may keep it on disk, which it then does in the folder of this state of
+    the sources.
+    """
+    folder = _folder()
+    if folder is None:
+        return compiler(False)
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    try:
+        return compiler(True)
+    finally:
+        config.CACHE_DIR = before
 
 
 @functools.cache
@@ -83,9 +94,9 @@ def _folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def primitive(function: Callable[..., Any]) -> Callable[[Any], Any]:
+def primitive(function: Callable[..., Any]) -> Callable[..., Any]:
     """numba's `intrinsic`: a function of (typing context, type) that gives a signature and makes LLVM code."""
-    made: Callable[[Any], Any] = intrinsic(function)
+    made: Callable[..., Any] = intrinsic(function)
     return made
 
 

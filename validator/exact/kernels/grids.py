@@ -13,62 +13,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba.core import types
 from torch import Tensor
 
 from validator.exact.errors import NonFinite
-from validator.exact.kernels.build import Array, Code, Scalar, bits, from_bits, inline, kernel, primitive
+from validator.exact.kernels import dense
+from validator.exact.kernels.build import Array, Scalar, bits, from_bits, inline, kernel
 from validator.exact.kernels.parallel import split
+from validator.exact.kernels.units import (
+    EXPONENT,
+    HALF,
+    LEAST,
+    MOST,
+    count_units,
+    largest,
+    magic_bits,
+    magnitude,
+    unit_of,
+    wide_bits,
+)
 
 _COLUMNS = 512
 """Slices that are walked side by side when they are columns: their accumulators stay in the first-level cache."""
-_LEAST = np.int64(0x26F) << np.int64(52)
-"""The bits of 2^-400."""
-_MOST = np.int64(0x58F) << np.int64(52)
-"""The bits of 2^400."""
-_EXPONENT = np.int64(0x7FF) << np.int64(52)
-_HALF = np.int64(1) << np.int64(51)
-
-
-@primitive
-def magnitude(typing: Code, value: Code) -> Code:
-    """|x| as the integer that its bits are: int32 for float32, int64 for float64. NaN exceeds every number."""
-    single = value == types.float32
-
-    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
-        integer = ir.IntType(32 if single else 64)
-        return builder.and_(builder.bitcast(args[0], integer), integer((1 << (31 if single else 63)) - 1))
-
-    return (types.int32 if single else types.int64)(value), code
-
-
-@primitive
-def wide_bits(typing: Code, value: Code) -> Code:
-    """What `magnitude` gave, as the bits of the same number in float64."""
-    single = value == types.int32
-
-    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
-        if not single:
-            return args[0]
-        number = builder.fpext(builder.bitcast(args[0], ir.FloatType()), ir.DoubleType())
-        return builder.bitcast(number, ir.IntType(64))
-
-    return types.int64(value), code
-
-
-@inline
-def magic_bits(top: Scalar, grid_bits: Scalar) -> Scalar:
-    """The bits of the magic number for slices up to the magnitude `top` (bits of a float64); see scaling.grid."""
-    return (max(top, _LEAST) & _EXPONENT) + ((np.int64(53) - grid_bits) << np.int64(52)) + _HALF
-
-
-@inline
-def unit_of(magic: Scalar) -> Scalar:
-    """The unit of the grid of a magic number, given by its bits."""
-    return from_bits((magic & _EXPONENT) - (np.int64(52) << np.int64(52)))
-
-
 # Indices into slices start at 0 below: numba would test any other for being negative, and not vectorise.
 
 
@@ -76,20 +41,12 @@ def unit_of(magic: Scalar) -> Scalar:
 def _snap_rows(x: Array, out: Array, grid_bits: Scalar) -> Scalar:
     finite = True
     for row in range(x.shape[0]):
-        wide = _largest(x[row])
-        finite &= wide < _MOST
+        wide = largest(x[row])
+        finite &= wide < MOST
         magic = from_bits(magic_bits(wide, grid_bits))
         for j in range(x.shape[1]):
             out[row, j] = (np.float64(x[row, j]) + magic) - magic
     return finite
-
-
-@inline
-def _largest(x: Array) -> Scalar:
-    top = magnitude(x[0])
-    for j in range(x.shape[0]):
-        top = max(top, magnitude(x[j]))
-    return wide_bits(top)
 
 
 @kernel
@@ -98,7 +55,7 @@ def _snap_columns(x: Array, out: Array, grid_bits: Scalar, outer: Scalar, first:
     tops, magics = np.empty(stop - first, np.int64), np.empty(stop - first, np.float64)
     _largest_of_columns(x, outer, first, stop, tops)
     for j in range(tops.shape[0]):
-        finite &= tops[j] < _MOST
+        finite &= tops[j] < MOST
         magics[j] = from_bits(magic_bits(tops[j], grid_bits))
     for row in range(x.shape[1]):
         values, target = x[outer, row, first:stop], out[outer, row, first:stop]
@@ -122,8 +79,8 @@ def _largest_of_columns(x: Array, outer: Scalar, first: Scalar, stop: Scalar, to
 def _sum_rows(x: Array, out: Array, grid_bits: Scalar, fine: Scalar) -> Scalar:
     finite = True
     for row in range(x.shape[0]):
-        wide = _largest(x[row])
-        finite &= wide < _MOST
+        wide = largest(x[row])
+        finite &= wide < MOST
         out[row] = _added(x[row], magic_bits(wide, grid_bits), grid_bits, fine)
     return finite
 
@@ -131,21 +88,12 @@ def _sum_rows(x: Array, out: Array, grid_bits: Scalar, fine: Scalar) -> Scalar:
 @inline
 def _added(x: Array, magic: Scalar, grid_bits: Scalar, fine: Scalar) -> Scalar:
     """The sum of a vector on the grid of `magic`, with the second grid if `fine`."""
-    units = _units(x, magic)
+    units = count_units(x, magic)
     coarse = np.float64(units) * unit_of(magic)
     if not fine:
         return coarse
     second = magic - (grid_bits << np.int64(52))
     return np.float64(_rest_units(x, magic, second)) * unit_of(second) + coarse
-
-
-@inline
-def _units(x: Array, magic: Scalar) -> Scalar:
-    number = from_bits(magic)
-    total = np.int64(0)
-    for j in range(x.shape[0]):
-        total += bits(np.float64(x[j]) + number)
-    return total - magic * np.int64(x.shape[0])
 
 
 @inline
@@ -168,7 +116,7 @@ def _sum_columns(
     number, finer = np.empty(width, np.float64), np.empty(width, np.float64)
     _largest_of_columns(x, outer, first, stop, magic)
     for j in range(width):
-        finite &= magic[j] < _MOST
+        finite &= magic[j] < MOST
         magic[j] = magic_bits(magic[j], grid_bits)
         number[j] = from_bits(magic[j])
         finer[j] = from_bits(magic[j] - (grid_bits << np.int64(52)))
@@ -201,23 +149,17 @@ def _add_rests(x: Array, number: Array, finer: Array, rests: Array) -> None:
 
 @kernel
 def _top(x: Array) -> Scalar:
-    return _largest(x)
+    return largest(x)
 
 
 @kernel
 def _units_of(x: Array, magic: Scalar) -> Scalar:
-    return _units(x, magic)
+    return count_units(x, magic)
 
 
 @kernel
 def _rest_units_of(x: Array, magic: Scalar, second: Scalar) -> Scalar:
     return _rest_units(x, magic, second)
-
-
-@kernel
-def _round(x: Array, out: Array) -> None:
-    for j in range(x.shape[0]):
-        out[j] = np.float32(x[j]) + np.float32(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +198,9 @@ def _back(x: Tensor, order: Sequence[int]) -> Tensor:
 
 def snap(x: Tensor, dims: Sequence[int], grid_bits: int, op: str) -> Tensor:
     """scaling.snap on the grids of the slices over `dims`: float64, in the layout of `x`. Raises NonFinite."""
+    found = _snap_matrix(x, dims[0], grid_bits, op) if x.dim() == 2 and x.dtype == torch.float32 else None
+    if found is not None:
+        return found
     s = _slices(x, dims)
     out = torch.empty(s.shape, dtype=torch.float64)
     into = out.numpy().reshape(s.array.shape)
@@ -266,6 +211,17 @@ def snap(x: Tensor, dims: Sequence[int], grid_bits: int, op: str) -> Tensor:
         op,
     )
     return _back(out, s.order)
+
+
+def _snap_matrix(x: Tensor, dim: int, grid_bits: int, op: str) -> Tensor | None:
+    """A matrix whose slices lie one behind the other in memory, which operands of products mostly are."""
+    rows = x if dim == 1 else x.t()
+    if not rows.is_contiguous() or x.is_neg():
+        return None
+    out = torch.empty(rows.shape, dtype=torch.float64)
+    if not dense.snap_rows(x.data_ptr(), out, rows.shape[0], rows.shape[1], grid_bits):
+        raise NonFinite(op)
+    return out if dim == 1 else out.t()
 
 
 def total(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, fine: bool, op: str) -> Tensor:
@@ -286,6 +242,19 @@ def total(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, fine: b
     reduced = set(dims)
     kept = _back(out.view([1 if d in reduced else x.shape[d] for d in s.order]), s.order)
     return kept if keepdim else kept.squeeze(tuple(dims))
+
+
+def single(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, by: int, op: str) -> Tensor | None:
+    """sums._single, for rows that lie one behind the other; None for other layouts. Raises NonFinite."""
+    kept = x.dim() - len(dims)
+    if dims[0] != kept or not x.is_contiguous() or x.is_neg():
+        return None
+    shape = x.shape[:kept]
+    out = torch.empty((*shape, *(1,) * len(dims)) if keepdim else shape, dtype=torch.float32)
+    count = out.numel()
+    if not dense.sum_rows(x, out, count, x.numel() // count, grid_bits, by):
+        raise NonFinite(op)
+    return out
 
 
 def _each_part(x: Array, rows: Callable[[int, int], bool], columns: Callable[[int, int, int], bool], op: str) -> None:
@@ -313,7 +282,7 @@ def _each_part(x: Array, rows: Callable[[int, int], bool], columns: Callable[[in
 def _sum_of_all(x: Array, grid_bits: int, fine: bool, op: str) -> float:
     """One sum, cut among the threads: the largest of the parts' magnitudes, then the integers of the parts together."""
     top = max(_gather(x, _top))
-    if not top < _MOST:
+    if not top < MOST:
         raise NonFinite(op)
     magic = _magic(top, grid_bits)
     coarse = _scaled(_gather(x, lambda part: _units_of(part, magic)), magic)
@@ -330,12 +299,12 @@ def _gather(x: Array, part: Callable[[Array], int]) -> list[int]:
 
 
 def _magic(top: int, grid_bits: int) -> int:
-    return (max(top, int(_LEAST)) & int(_EXPONENT)) + ((53 - grid_bits) << 52) + int(_HALF)
+    return (max(top, int(LEAST)) & int(EXPONENT)) + ((53 - grid_bits) << 52) + int(HALF)
 
 
 def _scaled(parts: list[int], magic: int) -> float:
     """Integers of at most 62 bits together, times the unit; the conversion rounds as IEEE does."""
-    unit = np.int64((magic & int(_EXPONENT)) - (52 << 52)).view(np.float64)
+    unit = np.int64((magic & int(EXPONENT)) - (52 << 52)).view(np.float64)
     return float(np.float64(sum(parts)) * unit)
 
 
@@ -344,6 +313,5 @@ def settle(x: Tensor) -> Tensor | None:
     if not x.is_contiguous():
         return None
     out = torch.empty_like(x, dtype=torch.float32)
-    flat, into = x.detach().view(-1).numpy(), out.view(-1).numpy()
-    split(flat.shape[0], 1, lambda start, stop: _round(flat[start:stop], into[start:stop]))
+    dense.round_all(x, out)
     return out

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from validator.exact.kernels import scalar
 from validator.exact.kernels.build import Array, kernel
-from validator.exact.kernels.grids import magnitude, wide_bits
 from validator.exact.kernels.pointwise import dense
 from validator.exact.kernels.rows import MOST, checked, scratch, top_of, total_of
 from validator.exact.kernels.scalar import settled
+from validator.exact.kernels.units import magnitude, wide_bits
 from validator.exact.sums import sum_bits
 
 

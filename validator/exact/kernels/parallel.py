@@ -33,17 +33,17 @@ def split(n: int, work: int, run: Callable[[int, int], None]) -> None:
         return
     cuts = [n * i // parts for i in range(parts + 1)]
     ranges = [(cuts[i], cuts[i + 1]) for i in range(parts)]
-    team = _team()
-    if team is None:
+    start = team()
+    if start is None:
         rest = [_pool(os.getpid()).submit(run, *each) for each in ranges[1:]]
         run(*ranges[0])
         for future in rest:
             future.result()
     else:
-        _in_team(team, ranges, run)
+        _in_team(start, ranges, run)
 
 
-def _in_team(team: Callable[..., None], ranges: list[tuple[int, int]], run: Callable[[int, int], None]) -> None:
+def _in_team(start: Callable[..., None], ranges: list[tuple[int, int]], run: Callable[[int, int], None]) -> None:
     """However many threads the runtime grants, they take the ranges until none is left.
 
     An exception cannot cross the runtime. ctypes drops one that a signal handler raises where `body` begins or ends; no
@@ -68,7 +68,7 @@ def _in_team(team: Callable[..., None], ranges: list[tuple[int, int]], run: Call
         except BaseException as error:  # noqa: BLE001 - raised below
             errors.append(error)
 
-    team(_BODY(body), None, len(ranges), 0)
+    start(_BODY(body), None, len(ranges), 0)
     if errors:
         raise errors[0]
     if len(done) < len(ranges):
@@ -76,7 +76,7 @@ def _in_team(team: Callable[..., None], ranges: list[tuple[int, int]], run: Call
 
 
 @functools.cache
-def _team() -> Callable[..., None] | None:
+def team() -> Callable[..., None] | None:
     """GOMP_parallel(function, data, threads, flags) of the runtime that torch has loaded."""
     package = Path(torch.__file__).parent
     found = [*package.glob("lib/libgomp*.so*"), *package.parent.glob("torch.libs/libgomp*.so*")]

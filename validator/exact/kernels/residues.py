@@ -16,8 +16,8 @@ from torch import Tensor
 
 from validator.exact.errors import NonFinite
 from validator.exact.kernels.build import Array, Scalar, from_bits, inline, kernel
-from validator.exact.kernels.grids import magic_bits, magnitude, unit_of, wide_bits
 from validator.exact.kernels.parallel import split
+from validator.exact.kernels.units import magic_bits, magnitude, unit_of, wide_bits
 
 _COLUMNS = 2048
 """Slices that are walked side by side when they are columns: whole rows, for eight streams of output are written."""

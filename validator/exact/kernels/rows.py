@@ -19,10 +19,10 @@ from torch import Tensor
 from validator.exact.errors import NonFinite
 from validator.exact.kernels import scalar
 from validator.exact.kernels.build import Array, Code, Kernel, Scalar, bits, from_bits, inline, kernel, primitive
-from validator.exact.kernels.grids import magic_bits, magnitude, unit_of, wide_bits
 from validator.exact.kernels.parallel import split
 from validator.exact.kernels.pointwise import dense
 from validator.exact.kernels.scalar import settled
+from validator.exact.kernels.units import magic_bits, magnitude, unit_of, wide_bits
 from validator.exact.sums import normal_dims, sum_bits
 
 _WORK = 6

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.kernels.build import Array, Scalar, bits, from_bits, kernel
-from validator.exact.kernels.grids import magic_bits, magnitude, unit_of, wide_bits
+from validator.exact.kernels.units import magic_bits, magnitude, unit_of, wide_bits
 
 
 @kernel

@@ -1,0 +1,65 @@
+"""What a node still believes after the chain was rolled back under it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from validator.journal import Journal
+from validator.journal.database import Mark, Row
+from validator.rounds.types import Carry
+from validator.stages.node import Node
+
+# What a node holds in memory is either derived from events, and then forgotten, or stays right on any branch.
+FORGOTTEN = {"_chronicle", "epoch_secrets", "due_since", "score_failures", "waits", "history_checked", "grants_read"}
+STAYS = {
+    "w3": "the way to the chain",
+    "deployment": "code and wiring, below every checkpoint",
+    "contracts": "the same",
+    "follower": "holds no position",
+    "journal": "is rolled back before",
+    "store": "content, by digest",
+    "reader": "a key",
+    "identity": "a key; its sender reads the journal, its protection is never rolled back",
+    "manifests": "by digest",
+    "held": "by digest",
+    "carry": "by digest of the last bundle, which chains to all before; `load_carry` compares",
+    "backfill": "words for the log",
+    "transactions": "is rolled back with the journal",
+    "scoring": "a lock",
+    "unsettled": "asked for anew in every tick",
+    "stagger_seconds": "an option",
+    "clock": "an option",
+    "progress": "an option",
+}
+
+
+def test_node__every_field__is_forgotten_by_a_rollback_or_right_on_any_branch():
+    assert {field.name for field in fields(Node)} == FORGOTTEN | STAYS.keys()
+    assert not FORGOTTEN & STAYS.keys()
+
+
+def test_forget_chain__after_a_rollback__derived_state_is_that_of_a_new_node(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    node = node_over(journal)
+    opened = {"round": 1, "manifest": b"m" * 32}
+    journal.record([Row(5, 0, b"t" * 32, "ScoringRounds", "RoundOpened", opened)], Mark(5, b"h" * 32, 50))
+    assert list(node.chronicle.rounds()) == [1]
+    node.epoch_secrets, node.due_since, node.waits = {1: b"s"}, {"close/1": 1.0}, {"round 1": "x"}
+    node.score_failures, node.history_checked, node.grants_read = {(1, 1): (3, 9.0)}, 4, 5
+    node.held, node.carry = {(b"d", 0, 1)}, Carry()
+    journal.rollback(4)
+    node.forget_chain()
+    fresh = node_over(journal)
+    for name in FORGOTTEN - {"_chronicle"}:
+        assert getattr(node, name) == getattr(fresh, name), name
+    assert node.chronicle.rounds() == fresh.chronicle.rounds() == {}
+    assert node.chronicle.all() == node.chronicle.facts("RoundOpened") == []
+    assert node.held == {(b"d", 0, 1)}
+
+
+def node_over(journal: Journal) -> Node:
+    parts = cast(Any, SimpleNamespace())
+    return Node(w3=parts, deployment=parts, contracts=parts, follower=parts, journal=journal, store=parts)

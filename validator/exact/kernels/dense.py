@@ -1,0 +1,202 @@
+"""Rows of float32 that lie one behind the other in memory: their sums and their snapping, without detours.
+
+Most sums and most operands of products are of this form, and for those of a million values a call's own cost counts.
+Everything else is for grids.py. A sum looks at a block of values for its largest magnitude and adds it at once, while
+it is in the cache: the grid depends on the exponent of the largest magnitude alone, which seldom grows after the first
+blocks. When it does, what was added before is added again on the new grid. So a long sum is read from memory once.
+"""
+
+from __future__ import annotations
+
+from ctypes import addressof, c_int64
+
+import numpy as np
+import torch
+from numba import carray  # type: ignore[attr-defined]
+from torch import Tensor
+
+from validator.exact.kernels.build import Array, Scalar, bits, from_bits, inline
+from validator.exact.kernels.native import FIRST, SIZE, doubles, native, singles, wholes
+from validator.exact.kernels.units import MOST, count_units, largest, magic_bits, magnitude, unit_of, wide_bits
+
+_BLOCK = 4096
+"""Values that are added while they are in the first-level cache."""
+_RESTARTS = 4
+"""Times that a sum begins again because a larger exponent came; then the rest is looked at before more is added."""
+_PIECE = 1 << 15
+"""Values of a piece at least: some microseconds of work."""
+_PIECES = 8
+"""Pieces of one sum for each thread, at most."""
+_WORTH = 1 << 16
+"""Values for each thread, below which waking it costs more than it saves."""
+_X, _OUT, _COUNT, _LENGTH, _STEP, _BITS, _BY, _INFINITE = range(FIRST, FIRST + 8)
+"""Addresses of input and output; rows, and values of a row; rows or values of a piece; bits of the grid; the bits of a
+divisor; and whether a value was too large."""
+_TOPS, _SUMS, _HINT = range(FIRST + 8, SIZE)
+"""For one sum in pieces: where each leaves the magnitude it has found and its units, and the largest one so far."""
+
+
+@inline
+def _add_and_look(x: Array, magic: Scalar, ahead: Array) -> tuple[Scalar, Scalar]:
+    """The units of `x` (see units.count_units), and the largest magnitude of `ahead`, which is as long: while one is
+    added, the other comes from memory.
+    """
+    number, total, top = from_bits(magic), np.int64(0), magnitude(ahead[0])
+    for j in range(x.shape[0]):
+        total += bits(np.float64(x[j]) + number)
+        top = max(top, magnitude(ahead[j]))
+    return total - magic * np.int64(x.shape[0]), wide_bits(top)
+
+
+@inline
+def _running(x: Array, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar]:
+    """The largest of `known` and the magnitudes of a vector, and the vector's sum on the grid of that, in units."""
+    top, magic, total = known, magic_bits(known, grid_bits), np.int64(0)
+    done, turns, stop = 0, 0, min(_BLOCK, x.shape[0])
+    here = largest(x[:stop])
+    while done < x.shape[0]:
+        if here > top:
+            top = here
+            if turns == _RESTARTS and stop < x.shape[0]:
+                top = max(top, largest(x[stop:]))
+            if magic_bits(top, grid_bits) != magic:
+                magic = magic_bits(top, grid_bits)
+                total = count_units(x[:done], magic)
+                turns += 1
+        after = min(stop + _BLOCK, x.shape[0])
+        if after - stop == stop - done:
+            added, here = _add_and_look(x[done:stop], magic, x[stop:after])
+        else:
+            added, here = count_units(x[done:stop], magic), largest(x[stop - 1 : after])
+        total += added
+        done, stop = stop, after
+    return top, total
+
+
+@native
+def _sum_rows(job: Array, piece: Scalar) -> None:
+    """Of rows of at most a block, the next one is looked at while one is added."""
+    count, grid_bits, by = job[_COUNT], job[_BITS], from_bits(job[_BY])
+    x, out = carray(singles(job[_X]), (count, job[_LENGTH])), carray(singles(job[_OUT]), (count,))
+    first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], count)
+    short, ahead = job[_LENGTH] <= _BLOCK, np.int64(0)
+    finite: Scalar = True
+    if short:
+        ahead = largest(x[first])
+    for row in range(first, last):
+        if short:
+            top = ahead
+            total, ahead = _add_and_look(x[row], magic_bits(top, grid_bits), x[min(row + 1, last - 1)])
+        else:
+            top, total = _running(x[row], np.int64(0), grid_bits)
+        finite &= top < MOST
+        out[row] = np.float32(np.float64(total) * unit_of(magic_bits(top, grid_bits)) / by) + np.float32(0.0)
+    if not finite:
+        job[_INFINITE] = 1
+
+
+@native
+def _sum_piece(job: Array, piece: Scalar) -> None:
+    """What is known of the largest magnitude is handed on from piece to piece, so that few have to be added again."""
+    tops, sums = carray(wholes(job[_TOPS]), (job[_COUNT],)), carray(wholes(job[_SUMS]), (job[_COUNT],))
+    known, grid_bits = job[_HINT], job[_BITS]
+    if tops[piece] < 0 or magic_bits(tops[piece], grid_bits) != magic_bits(known, grid_bits):
+        x = carray(singles(job[_X]), (job[_LENGTH],))
+        part = x[piece * job[_STEP] : min((piece + 1) * job[_STEP], job[_LENGTH])]
+        tops[piece], sums[piece] = _running(part, known, grid_bits)
+        if tops[piece] > job[_HINT]:
+            job[_HINT] = tops[piece]
+
+
+@native
+def _snap_rows(job: Array, piece: Scalar) -> None:
+    count, length, grid_bits = job[_COUNT], job[_LENGTH], job[_BITS]
+    x, out = carray(singles(job[_X]), (count, length)), carray(doubles(job[_OUT]), (count, length))
+    for row in range(piece * job[_STEP], min((piece + 1) * job[_STEP], count)):
+        values, target = x[row], out[row]
+        top = largest(values)
+        if not top < MOST:
+            job[_INFINITE] = 1
+        magic = from_bits(magic_bits(top, grid_bits))
+        for j in range(values.shape[0]):
+            target[j] = (np.float64(values[j]) + magic) - magic
+
+
+@native
+def _round(job: Array, piece: Scalar) -> None:
+    first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], job[_LENGTH])
+    values = carray(doubles(job[_X]), (job[_LENGTH],))[first:last]
+    target = carray(singles(job[_OUT]), (job[_LENGTH],))[first:last]
+    for j in range(target.shape[0]):
+        target[j] = np.float32(values[j]) + np.float32(0.0)
+
+
+def sum_rows(x: Tensor, out: Tensor, count: int, length: int, grid_bits: int, by: int) -> bool:
+    """Sums over `by` of `count` rows of `length` float32 into float32; whether all magnitudes were below 2^400."""
+    if count == 1 and length > _PIECE:
+        return _one_sum(x, out, length, grid_bits, by)
+    step = -(-_PIECE // length)
+    job = _sum_rows.over(
+        (x.data_ptr(), out.data_ptr(), count, length, step, grid_bits, _double_bits(by), 0, 0, 0, 0),
+        -(-count // step),
+        _threads(count * length),
+    )
+    return not job[_INFINITE]
+
+
+def _one_sum(x: Tensor, out: Tensor, length: int, grid_bits: int, by: int) -> bool:
+    """Pieces on one grid: those that were added before the largest magnitude was known are added again."""
+    threads = max(1, _threads(length))
+    step = max(_PIECE, -(-length // (_PIECES * threads)))
+    pieces = -(-length // step)
+    room = c_int64 * pieces
+    tops, sums = room(*[-1] * pieces), room()
+    entries = [x.data_ptr(), 0, pieces, length, step, grid_bits, 0, 0, addressof(tops), addressof(sums), 0]
+    _sum_piece.over(entries, pieces, threads)
+    top, least = max(tops), min(tops)
+    if top >= int(MOST):
+        return False
+    magic = _magic(top, grid_bits)
+    if _magic(least, grid_bits) != magic:
+        entries[-1] = top
+        _sum_piece.over(entries, pieces, threads)
+    # The exponent field of the magic number 1.5 * 2^52 units, less 52, is that of the unit.
+    unit = np.int64((magic & (0x7FF << 52)) - (52 << 52)).view(np.float64)
+    with np.errstate(over="ignore"):  # a sum beyond float32 is infinite, as torch has it
+        value = np.float32(np.float64(sum(sums)) * unit / np.float64(by))
+    out.fill_(float(value) + 0.0)
+    return True
+
+
+def snap_rows(x: int, out: Tensor, count: int, length: int, grid_bits: int) -> bool:
+    """scaling.snap of each of `count` rows of `length` float32 at the address `x` into float64; whether all
+    magnitudes were below 2^400.
+    """
+    step = -(-_PIECE // length)
+    job = _snap_rows.over(
+        (x, out.data_ptr(), count, length, step, grid_bits, 0, 0, 0, 0, 0),
+        -(-count // step),
+        _threads(count * length),
+    )
+    return not job[_INFINITE]
+
+
+def round_all(x: Tensor, out: Tensor) -> None:
+    """products.settle of float64 into float32, both contiguous."""
+    length = x.numel()
+    _round.over(
+        (x.data_ptr(), out.data_ptr(), 0, length, _PIECE, 0, 0, 0, 0, 0, 0), -(-length // _PIECE), _threads(length)
+    )
+
+
+def _threads(values: int) -> int:
+    return min(torch.get_num_threads(), values // _WORTH)
+
+
+def _magic(top: int, grid_bits: int) -> int:
+    """units.magic_bits."""
+    return (max(top, 0x26F << 52) & (0x7FF << 52)) + ((53 - grid_bits) << 52) + (1 << 51)
+
+
+def _double_bits(value: int) -> int:
+    return int(np.float64(value).view(np.int64))

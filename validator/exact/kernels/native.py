@@ -1,0 +1,133 @@
+"""Kernels whose threads never meet Python: pieces of a loop, taken from a counter until none is left.
+
+A call of `split` (parallel.py) costs tens of microseconds, most of them while threads wait for the interpreter's lock.
+The kernels here are C functions of one pointer, to a *job*: addresses, sizes and a counter, all int64. Whatever
+threads the runtime grants count their way through the pieces, so a piece belongs to whoever comes first and a slow
+thread holds nobody up; no result depends on it.
+
+A thread that takes denormal numbers for zero (it keeps what its maker had when it began) leaves all pieces to the
+others: the caller, whom exact() has asked, is never one of them. What was done is counted, so that nothing which no
+thread wrote is ever read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Sequence
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import carray  # type: ignore[attr-defined]
+from numba.core import types
+
+from validator.exact.kernels.build import (
+    IEEE,
+    Array,
+    Code,
+    Kernel,
+    Scalar,
+    bits,
+    from_bits,
+    inline,
+    kept_on_disk,
+    primitive,
+)
+from validator.exact.kernels.parallel import team
+
+_NEXT, _DONE, _PIECES, _SMALL, _DOUBLED = range(5)
+"""What every job begins with: the counter, pieces done, pieces in all, and the bits of a denormal number and of its
+double."""
+FIRST = 5
+"""The place of the first entry that is the work's own."""
+SIZE = 16
+"""Entries of a job."""
+_DENORMAL = 1e-310
+
+_pointer: Callable[[Code], Code] = types.CPointer
+_Work = Callable[[Array, Scalar], None]
+_Job = ctypes.c_int64 * SIZE
+_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@primitive
+def _count(typing: Code, job: Code, place: Code) -> Code:
+    """Add 1 to the entry of a job, atomically; the value before."""
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+    return types.int64(_pointer(types.int64), types.int64), code
+
+
+def _pointer_to(element: Code) -> Callable[..., Code]:
+    def pointer(typing: Code, address: Code) -> Code:
+        def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+            return builder.inttoptr(args[0], context.get_value_type(_pointer(element)))
+
+        return _pointer(element)(types.int64), code
+
+    return pointer
+
+
+singles, doubles, wholes = (primitive(_pointer_to(kind)) for kind in (types.float32, types.float64, types.int64))
+"""The address in an int64 as a pointer."""
+
+
+class Native(Kernel):
+    """`work(job, piece)` for every piece of a job, as a C function of the job's address."""
+
+    def __init__(self, work: _Work) -> None:
+        super().__init__(work)
+
+    @functools.cached_property
+    def compiled(self) -> Code:
+        """numba's CFunc."""
+        work = inline(self._function)
+
+        def run(address: Scalar) -> None:
+            job = carray(address, (SIZE,))
+            if bits(from_bits(job[_SMALL]) * 2.0) != job[_DOUBLED]:
+                return
+            piece = _count(address, _NEXT)
+            while piece < job[_PIECES]:
+                work(job, piece)
+                _count(address, _DONE)
+                piece = _count(address, _NEXT)
+
+        signature = types.void(_pointer(types.int64))
+        return kept_on_disk(lambda cache: numba.cfunc(signature, cache=cache, **IEEE)(run))
+
+    @functools.cached_property
+    def entrance(self) -> Callable[[int], None]:
+        """The C function, for this thread alone; it lets go of the interpreter's lock."""
+        return _CALL(self.compiled.address)
+
+    def assembly(self) -> list[str]:
+        """The machine code, for tests."""
+        return [self.compiled._library.get_asm_str()]
+
+    def over(self, entries: Sequence[int], pieces: int, threads: int) -> Array:
+        """Run the work's own `entries` in `pieces` on at most this many threads; the job as it is afterwards."""
+        job = _Job(0, 0, pieces, *_denormals(), *entries)
+        address = ctypes.addressof(job)
+        start = team() if threads > 1 and pieces > 1 else None
+        if start is None:
+            self.entrance(address)
+        else:
+            start(self.entrance, address, threads, 0)
+        if job[_DONE] != pieces:
+            raise RuntimeError(f"{self._function.__qualname__}: {job[_DONE]} of {pieces} pieces were done")
+        return job
+
+
+@functools.cache
+def _denormals() -> tuple[int, int]:
+    small = np.array([_DENORMAL])
+    return int(small.view(np.int64)[0]), int((small * 2.0).view(np.int64)[0])
+
+
+def native(work: _Work) -> Native:
+    """Mark the work of one piece. It may raise nothing."""
+    return Native(work)
