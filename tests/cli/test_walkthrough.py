@@ -275,6 +275,12 @@ def test_audit__each_level__matches_and_the_data_only_with_a_grant(scored: Site)
         assert verdict["level"] == level
     assert "ask the DAO's steward for a grant" in audit(3).refused()
     shown = scored.run("auditor", "keys show --json").json()
+    document = scored.folder / "grant.json"
+    told = scored.run("operator", f"audit grant 1 --hpke-key {shown['hpke_key']} --out {document}").answered()
+    assert shown["hpke_key"] in told
+    alone = scored.run("auditor", f"audit 1 --level 3 --grant {document} --json").json()
+    assert (alone["match"], alone["level"]) == (True, 3)
+    assert "is for the HPKE key" in scored.run("honest", f"audit 1 --level 3 --grant {document}").refused()
     grant = f"dao grant {shown['address']} --hpke-key {shown['hpke_key']}"
     assert shown["address"] in scored.run("steward", grant).answered()
     wait_for("the grant", lambda: audit(3).code == 0)

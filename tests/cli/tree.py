@@ -14,7 +14,8 @@ ADDRESS = "0x5c7C6ef41e27a0c67e29172D9c20059e8374A01a"
 
 POSITIONS: dict[Path, tuple[str, ...]] = {
     ("announce",): ("https://validator.example.org",),
-    ("audit",): ("1",),
+    ("audit", "grant"): ("1", "--hpke-key", "11" * 32, "--out", "OUT"),
+    ("audit", "round"): ("1",),
     ("charge-unrevealed",): ("1",),
     ("contribute",): ("FILE",),
     ("convert",): ("FILE", "--out", "OUT"),

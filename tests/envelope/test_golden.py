@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from validator.envelope import Context, Grant, Undecryptable, open_backup, open_envelope, unwrap_secret
+from tests.envelope import cases, reference
+from validator.envelope import (
+    Context,
+    EnvelopeError,
+    FileKeys,
+    Grant,
+    Undecryptable,
+    file_keys,
+    open_backup,
+    open_envelope,
+    open_stream,
+    seal,
+    seal_shared,
+    unwrap_secret,
+)
 from validator.envelope.format import MAGIC, read_head
+from validator.envelope.keys import DerivedKeys, derive, key_id, unwrap
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "envelope"
+EXPECTED = Context(**cases.CONTEXT)
 ENVELOPES = ["empty", "short", "two-chunks"]
 
 
@@ -69,3 +88,71 @@ def test_open_backup__golden_backup__gives_the_note() -> None:
     found = open_backup(bytes.fromhex(vector["secret"]), bytes.fromhex(vector["sealed"]), vector["info"].encode())
 
     assert found.decode() == vector["plaintext"]
+
+
+# Version 1 with every intermediate, made by the reference (make_vectors.py).
+
+SEALED = {one["name"]: one for one in json.loads((GOLDEN / "v1-seal.json").read_text())}
+REFUSED: dict[str, Any] = json.loads((GOLDEN / "v1-refuse.json").read_text())
+
+
+@pytest.mark.parametrize("vector", SEALED.values(), ids=list(SEALED))
+def test_open__vector__opens_for_each_recipient_by_both_ways(vector: dict[str, Any]) -> None:
+    sealed, size = base64.b64decode(vector["sealed"]), vector["plaintext"]["size"]
+    assert hashlib.sha256(sealed).hexdigest() == vector["sealed_sha256"]
+
+    for one in vector["recipients"]:
+        secret, context = bytes.fromhex(one["secret"]), Context(**vector["context"])
+        plaintext = open_envelope(sealed, secret, context, size)
+        assert plaintext == open_stream(io.BytesIO(sealed), len(sealed), secret, context, size)
+        assert plaintext == bytes(n * 7 % 251 for n in range(size))
+
+
+@pytest.mark.parametrize("vector", SEALED.values(), ids=list(SEALED))
+def test_derive_and_unwrap__vector__give_its_intermediates(vector: dict[str, Any]) -> None:
+    raw = {name: bytes.fromhex(vector[name]) for name in ("info", "dek", "chunk_key", "nonce_prefix", "commitment")}
+    head = read_head(base64.b64decode(vector["sealed"]))
+
+    assert Context(**vector["context"]).info() == raw["info"]
+    assert derive(raw["dek"], raw["info"]) == DerivedKeys(raw["chunk_key"], raw["nonce_prefix"], raw["commitment"])
+    assert head.digest.hex() == vector["aad"]
+    assert head.header.encode()[19:].hex() == vector["header"]
+    for one in vector["recipients"]:
+        assert key_id(bytes.fromhex(one["public"])).hex() == one["kid"]
+        assert unwrap(bytes.fromhex(one["wrap"]), bytes.fromhex(one["secret"]), raw["info"]) == raw["dek"]
+
+
+@pytest.mark.parametrize("case", REFUSED["cases"], ids=[case["name"].replace(" ", "-") for case in REFUSED["cases"]])
+def test_open__negative_vector__is_refused_as_it_says(case: dict[str, Any]) -> None:
+    bases = {name: base64.b64decode(data) for name, data in REFUSED["bases"].items()}
+    data = b"".join(
+        bytes.fromhex(part) if isinstance(part, str) else bases[part[0]][part[1] : part[2]] for part in case["parts"]
+    )
+
+    with pytest.raises(EnvelopeError) as caught:
+        open_envelope(data, bytes.fromhex(case["secret"]), Context(**case["expected"]), case["limit"])
+    assert (caught.value.code, caught.value.reason) == (case["code"], case["reason"])
+
+
+def test_reference__what_our_code_sealed__opens_there_and_the_other_way_round() -> None:
+    for size in (0, 1, 65_535, 65_536, 65_537):
+        plaintext = os.urandom(size)
+        sealed = seal(plaintext, [reference.public(cases.DAO), reference.public(cases.AUDITOR)], EXPECTED)
+        assert reference.unseal(sealed, cases.AUDITOR, cases.CONTEXT) == plaintext
+    for name in ENVELOPES:
+        vector = _load(name)
+        opened = reference.unseal(
+            bytes.fromhex(vector["sealed"]), bytes.fromhex(vector["secrets"][1]), vector["context"]
+        )
+        assert hashlib.sha256(opened).hexdigest() == vector["plaintext_sha256"]
+
+
+def test_shared__vector__gives_the_same_file_by_secret_and_by_its_keys() -> None:
+    vector = {name: bytes.fromhex(value) for name, value in _load("v1-shared").items()}
+    keys = file_keys(vector["secret"], vector["iv"], vector["info"])
+
+    assert keys == FileKeys(vector["iv"], vector["iv_key"], vector["file_key"])
+    assert seal_shared(vector["secret"], vector["plaintext"], vector["info"]) == vector["sealed"]
+    assert keys.seal(vector["plaintext"], vector["info"]) == vector["sealed"]
+    assert keys.open(vector["sealed"], vector["info"]) == vector["plaintext"]
+    assert keys.seal(b"another", vector["info"])[:32] != vector["iv"]

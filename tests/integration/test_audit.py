@@ -15,13 +15,19 @@ import msgspec
 import pytest
 
 from tests.support import CLEAN, NOISE, World
+from validator.actions.home import hpke_secret
 from validator.actions.steward import grant
 from validator.audit.case import AuditError, Case, open_case
-from validator.audit.rescore import refetch, rescore
+from validator.audit.grant import AuditGrant, EnvelopeKey, GrantedKeys, make_grant, parse_grant
+from validator.audit.rescore import read_envelope, refetch, rescore
 from validator.audit.verify import verify
 from validator.content import Cid
+from validator.envelope import generate_keypair
+from validator.envelope.format import read_head
+from validator.envelope.keys import wrap
 from validator.rounds.evidence import Evidence, Line, sealed
 from validator.rounds.lifecycle import Fact
+from validator.stages.keyring import EpochKeys
 from validator.stages.keys import granted_secrets
 
 
@@ -29,9 +35,8 @@ from validator.stages.keys import granted_secrets
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("audit"), validators=3, capacity=3)
     made.contribute(CLEAN, NOISE, CLEAN)
-    made.play(
-        [made.node(name) for name in made.names], lambda: made.is_final(1) and len(made.round(1).attestations) == 3
-    )
+    made.nodes = [made.node(name) for name in made.names]
+    made.play(made.nodes, lambda: made.is_final(1) and len(made.round(1).attestations) == 3)
     yield made
     made.close()
 
@@ -42,15 +47,13 @@ def case(world: World) -> Case:
 
 
 @pytest.fixture(scope="module")
-def secrets(world: World) -> dict[int, bytes]:
-    from validator.actions.home import hpke_secret
-
+def secrets(world: World) -> EpochKeys:
     world.add_home("auditor")
     keys = world.keys["auditor"]
     grant(world.wallet, world.steward, keys.address, keys.hpke_key, [1])
     world.chain.mine(3)
     secret = hpke_secret(world.home("auditor"))
-    return granted_secrets(world.facts(), world.wallet.deployment, keys.address, secret, {})
+    return EpochKeys(granted_secrets(world.facts(), world.wallet.deployment, keys.address, secret, {}))
 
 
 def failed(case: Case) -> set[str]:
@@ -141,16 +144,12 @@ def test_verify__one_thing_changed__is_noticed_by_the_right_check(
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_rescore__round_as_it_was__comes_out_the_same_to_the_last_bit(
-    case: Case, secrets: dict[int, bytes], refit: bool
-):
+def test_rescore__round_as_it_was__comes_out_the_same_to_the_last_bit(case: Case, secrets: EpochKeys, refit: bool):
     checks, difference = rescore(case, secrets, refit=refit)
     assert checks[0].ok, difference
 
 
-def test_rescore__score_changed_and_resealed__names_contribution_field_and_both_values(
-    case: Case, secrets: dict[int, bytes]
-):
+def test_rescore__score_changed_and_resealed__names_contribution_field_and_both_values(case: Case, secrets: EpochKeys):
     tampered = edit_line(case, 1, raw=case.evidence.contributions[1].raw - 7)
     tampered = replace(tampered, evidence=sealed(tampered.evidence))
     checks, difference = rescore(tampered, secrets, refit=True)
@@ -162,7 +161,7 @@ def test_rescore__score_changed_and_resealed__names_contribution_field_and_both_
 
 def test_rescore__without_a_grant__says_whom_to_ask(case: Case):
     with pytest.raises(AuditError, match="steward"):
-        rescore(case, {}, refit=True)
+        rescore(case, EpochKeys(), refit=True)
 
 
 def test_open_case__round_that_is_not_final__names_those_that_are(case: Case):
@@ -190,6 +189,129 @@ def test_evidence__of_a_real_round__holds_no_plaintext(case: Case, world: World)
     text = evidence.to_bytes()
     assert b'inputs"' not in text
     assert len(text) < 5_000
+
+
+# Grants of one round: everything that its audit needs, and no epoch secret.
+
+
+@pytest.fixture(scope="module")
+def granter(world: World) -> EpochKeys:
+    """A validator's keys."""
+    secret, address = hpke_secret(world.home("validator-1")), world.keys["validator-1"].address
+    return EpochKeys(granted_secrets(world.facts(), world.wallet.deployment, address, secret, {}))
+
+
+READER = generate_keypair()
+
+
+@pytest.fixture(scope="module")
+def granted(case: Case, granter: EpochKeys) -> AuditGrant:
+    return make_grant(case, granter, READER.public)
+
+
+def test_grant__of_the_round__lets_an_auditor_rescore_it_without_any_epoch_secret(
+    case: Case, granted: AuditGrant, granter: EpochKeys
+) -> None:
+    data = granted.to_bytes()
+    keys = GrantedKeys(parse_grant(data), case, READER.secret)
+
+    checks, difference = rescore(case, keys, refit=False)
+
+    assert checks[0].ok, difference
+    assert keys.on_word == 0
+    assert len(data) < 5_000
+    assert not [secret for secret in granter.values() if secret.hex().encode() in data]
+
+
+def test_grant__score_changed_and_resealed__is_found_through_it_from_scratch(case: Case, granted: AuditGrant) -> None:
+    tampered = edit_line(case, 1, raw=case.evidence.contributions[1].raw - 7)
+    tampered = replace(tampered, evidence=sealed(tampered.evidence))
+
+    _, difference = rescore(tampered, GrantedKeys(granted, case, READER.secret), refit=True)
+
+    assert difference is not None
+    assert (difference.contribution, difference.field) == (tampered.evidence.contributions[1].id, "raw")
+
+
+def test_grant__opened_by_somebody_else_or_in_another_place__is_refused(case: Case, granted: AuditGrant) -> None:
+    with pytest.raises(AuditError, match="is for the HPKE key"):
+        GrantedKeys(granted, case, generate_keypair().secret)
+    for name, other in {"chain_id": 1, "contract": "0x" + "11" * 20, "round": 2, "evidence": "00" * 32}.items():
+        with pytest.raises(AuditError, match="this audit is of"):
+            GrantedKeys(msgspec.structs.replace(granted, **{name: other}), case, READER.secret)
+
+
+def swapped(granted: AuditGrant) -> AuditGrant:
+    first, second, *rest = granted.envelopes
+    return msgspec.structs.replace(
+        granted, envelopes=[EnvelopeKey(first.head, second.dek), EnvelopeKey(second.head, first.dek), *rest]
+    )
+
+
+def rewrapped(granted: AuditGrant) -> AuditGrant:
+    """Keys that open, and are not those of the envelopes."""
+    wrong = [
+        EnvelopeKey(one.head, wrap(bytes(32), READER.public, granted.info("dek", one.head)).hex())
+        for one in granted.envelopes
+    ]
+    return msgspec.structs.replace(granted, envelopes=wrong)
+
+
+def test_grant__keys_moved_within_it__is_damaged(case: Case, granted: AuditGrant) -> None:
+    with pytest.raises(AuditError, match="does not open"):
+        GrantedKeys(swapped(granted), case, READER.secret)
+
+
+def test_grant__other_keys_than_the_envelopes_commit_to__accuses_the_grant_and_not_the_round(
+    case: Case, granted: AuditGrant
+) -> None:
+    with pytest.raises(AuditError, match="is not the one that it commits to"):
+        rescore(case, GrantedKeys(rewrapped(granted), case, READER.secret), refit=True)
+
+
+def test_grant__wrong_keys_of_a_file__accuses_the_grant(case: Case, granted: AuditGrant) -> None:
+    files = [
+        msgspec.structs.replace(one, file_key=wrap(bytes(32), READER.public, granted.info("file", one.iv)).hex())
+        for one in granted.files
+    ]
+    with pytest.raises(AuditError, match="are wrong"):
+        rescore(case, GrantedKeys(msgspec.structs.replace(granted, files=files), case, READER.secret), refit=False)
+
+
+def test_grant__a_contribution_left_out__cannot_pass_for_one_that_does_not_open(
+    case: Case, granted: AuditGrant
+) -> None:
+    heads = [read_head(read_envelope(case, one)).digest.hex() for one in case.submitted]
+    short = msgspec.structs.replace(granted, envelopes=[one for one in granted.envelopes if one.head != heads[0]])
+    keys = GrantedKeys(short, case, READER.secret)
+
+    with pytest.raises(AuditError, match=f"lacks the key of contribution {case.submitted[0].id}"):
+        rescore(case, keys, refit=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    {
+        "not json": lambda data: b"junk",
+        "white space": lambda data: data.replace(b",", b", ", 1),
+        "another format": lambda data: data.replace(b"grant/1", b"grant/2"),
+        "a field more": lambda data: data[:-1] + b',"more":1}',
+        "a key of other length": lambda data: data.replace(b'"dek":"', b'"dek":"00', 1),
+        "cut": lambda data: data[:-1],
+        "too large": lambda data: bytes(2**26 + 1),
+    }.items(),
+)
+def test_parse_grant__anything_but_what_was_written__is_refused_in_one_line(
+    granted: AuditGrant, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(AuditError) as caught:
+        parse_grant(change(granted.to_bytes()))
+    assert "\n" not in str(caught.value)
+
+
+def test_make_grant__without_the_epochs__says_so(case: Case) -> None:
+    with pytest.raises(AuditError, match="key epoch 1 is not in this home"):
+        make_grant(case, EpochKeys(), READER.public)
 
 
 # The second verifier, which shares no code with ours: it must agree, and notice what ours notices.

@@ -180,7 +180,7 @@ def test_parse_jsonl__as_much_padding_as_safetensors_may_hold__is_taken() -> Non
     schema = sequences(64, 2, max_records=9, max_bytes=8 * 64 * 8)
 
     assert parse_jsonl((line("[0,1]") + b"\n") * 8, schema).records == 8
-    with pytest.raises(Malformed, match="4608 bytes"):
+    with pytest.raises(Malformed, match="take 4608 padded"):
         parse_jsonl((line("[0,1]") + b"\n") * 9, schema)
 
 

@@ -72,6 +72,7 @@ def test_health_and_metrics__chain_out_of_reach__still_answer(played: Played) ->
     assert "poc_chain_up 0.0" in client.get("/metrics").text
     assert client.get("/nowhere").status_code == 404
     assert client.get("/static/style.css").status_code == 200
+    assert client.get("/static/seal.js").headers["content-type"].startswith("text/javascript")
 
 
 def test_known__chain_lost_and_found__503_meanwhile_and_asked_once_a_second(played: Played) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from validator.audit.case import AuditError, Case
+from validator.audit.grant import PROBES_BYTES, needed_epochs
 from validator.audit.verdict import Check, Difference, first_difference
 from validator.content import Cid, ContentError, TooLarge
-from validator.envelope import open_shared, seal_shared
 from validator.influence.engine import IN_PROCESS, Engine
 from validator.rounds.score import Digests, Progress, score_round
 from validator.rounds.types import Submission
 from validator.stages.documents import PROBES_INFO, Judgement, dao_context, file_digest, load_judgement, read_by_digest
-from validator.stages.memory import epochs_of_memory, load_memory, name_memory
+from validator.stages.keyring import Keyring
+from validator.stages.memory import load_memory, name_memory
 from validator.stages.open import open_all
 from validator.stages.score import terms_of
-
-PROBES_BYTES = 2**30
 
 
 def refetch(case: Case) -> list[Check]:
@@ -39,21 +36,16 @@ def refetch(case: Case) -> list[Check]:
 
 
 def rescore(
-    case: Case,
-    secrets: Mapping[int, bytes],
-    *,
-    refit: bool,
-    progress: Progress | None = None,
-    engine: Engine = IN_PROCESS,
+    case: Case, keys: Keyring, *, refit: bool, progress: Progress | None = None, engine: Engine = IN_PROCESS
 ) -> tuple[list[Check], Difference | None]:
     """Level 3 (published probes) or 4 (`refit`): judge again with the same lines as the daemon, and compare bundles."""
-    judgement = _judgement(case, secrets)
+    judgement = _judgement(case, keys)
     place = (case.deployment.chain_id, case.deployment.rounds)
     held = frozenset(line.id for line in case.evidence.contributions if line.included)
     opened = open_all(
-        case.submitted, held, case.manifest, secrets, place, lambda submission: read_envelope(case, submission)
+        case.submitted, held, case.manifest, keys, place, lambda submission: read_envelope(case, submission)
     )
-    probes = None if refit else _published_probes(case, secrets)
+    probes = None if refit else _published_probes(case, keys)
     judged = score_round(
         terms_of(case.state, *place),
         case.manifest,
@@ -62,11 +54,11 @@ def rescore(
         judgement.record_key,
         opened,
         Digests(
-            probes=lambda data: file_digest(_sealed(case, secrets, data)),
+            probes=lambda data: file_digest(_sealed(case, keys, data)),
             accepted=file_digest,
-            memory=lambda data, epoch: name_memory(secrets, data, epoch),
+            memory=lambda data, epoch: name_memory(keys, data, epoch),
         ),
-        memory=load_memory(case.store, case.manifest, case.carry, secrets, judgement.problem.anchor),
+        memory=load_memory(case.store, case.manifest, case.carry, keys, judgement.problem.anchor),
         probes=probes,
         progress=progress,
         engine=engine,
@@ -83,11 +75,8 @@ def read_envelope(case: Case, submission: Submission) -> bytes:
     return case.store.read(Cid.from_chain(submission.digest, submission.codec), submission.size)
 
 
-def _judgement(case: Case, secrets: Mapping[int, bytes]) -> Judgement:
-    held = {line.id for line in case.evidence.contributions if line.included}
-    needed = {case.manifest.sealed.key_epoch} | {s.key_epoch for s in case.submitted if s.id in held}
-    needed |= epochs_of_memory(case.store, case.manifest, case.carry)
-    missing = sorted(needed - secrets.keys())
+def _judgement(case: Case, keys: Keyring) -> Judgement:
+    missing = keys.missing(needed_epochs(case))
     if missing:
         raise AuditError(
             f"levels 3 and 4 open the data: keys of epoch {', '.join(map(str, missing))} are needed; "
@@ -95,17 +84,17 @@ def _judgement(case: Case, secrets: Mapping[int, bytes]) -> Judgement:
         )
     epoch = case.manifest.sealed.key_epoch
     context = dao_context(case.deployment.chain_id, case.deployment.rounds, case.deployment.dao, epoch)
-    return load_judgement(case.store, case.manifest, secrets[epoch], context)
+    return load_judgement(case.store, case.manifest, keys, context)
 
 
-def _published_probes(case: Case, secrets: Mapping[int, bytes]) -> bytes:
+def _published_probes(case: Case, keys: Keyring) -> bytes:
     try:
         sealed = read_by_digest(case.store, bytes.fromhex(case.evidence.probes), PROBES_BYTES)
     except ContentError as error:
         number = case.state.round
         raise AuditError(f"the probes of round {number} are not to be had: {error}; level 4 fits them again") from None
-    return open_shared(secrets[case.manifest.sealed.key_epoch], sealed, PROBES_INFO)
+    return keys.open_shared(case.manifest.sealed.key_epoch, sealed, PROBES_INFO)
 
 
-def _sealed(case: Case, secrets: Mapping[int, bytes], probes: bytes) -> bytes:
-    return seal_shared(secrets[case.manifest.sealed.key_epoch], probes, PROBES_INFO)
+def _sealed(case: Case, keys: Keyring, probes: bytes) -> bytes:
+    return keys.seal_shared(case.manifest.sealed.key_epoch, probes, PROBES_INFO)

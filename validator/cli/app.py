@@ -45,7 +45,8 @@ app.add_typer(dao.app, name="dao")
 app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(content.app, name="content")
-for room in (devchain, node, preflight, convert, contributor, audit, faults, web, demo):
+app.add_typer(audit.app, name="audit")
+for room in (devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
 
 

@@ -12,34 +12,40 @@ from validator.envelope.keys import (
     Grant,
     Keypair,
     generate_keypair,
+    key_id,
     open_backup,
-    open_shared,
     public_key,
     seal_backup,
-    seal_shared,
     unwrap_secret,
     wrap_secret,
 )
-from validator.envelope.open import open_envelope, open_with_dek, unwrap_dek
-from validator.envelope.seal import seal, seal_stream
+from validator.envelope.open import checked_head, open_envelope, open_stream, open_with_dek, unwrap_dek
+from validator.envelope.seal import seal, seal_file, seal_stream
+from validator.envelope.shared import FileKeys, file_keys, open_shared, seal_shared
 
 __all__ = [
     "BadKey",
     "Context",
     "EnvelopeError",
+    "FileKeys",
     "Grant",
     "Keypair",
     "Oversized",
     "Undecryptable",
     "WrongContext",
+    "checked_head",
+    "file_keys",
     "generate_keypair",
+    "key_id",
     "open_backup",
     "open_envelope",
     "open_shared",
+    "open_stream",
     "open_with_dek",
     "public_key",
     "seal",
     "seal_backup",
+    "seal_file",
     "seal_shared",
     "seal_stream",
     "unwrap_dek",

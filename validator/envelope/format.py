@@ -37,12 +37,15 @@ from validator import strict_json
 from validator.envelope.errors import Undecryptable
 
 MAGIC = b"poc-envelope/1\n"
-SUITE = 1
 MAX_HEADER = 1 << 20
 MAX_RECIPIENTS = 1024
 LENGTH_BYTES = 4
+FIXED = len(MAGIC) + LENGTH_BYTES
+"""Bytes before the header."""
 KID_BYTES = 16
-WRAP_BYTES = 80
+WRAP_BYTES = {1: 80, 2: 1168}
+"""Bytes of a wrapped DEK, by suite."""
+SUITE, HYBRID = WRAP_BYTES
 COMMITMENT_BYTES = 32
 _MAX_CHAIN_ID = 2**53 - 1  # what a browser's JSON can hold exactly
 _MAX_EPOCH = 2**32 - 1
@@ -86,7 +89,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A wrapped DEK: `kid` (16 bytes) names the public key, `wrap` (80 bytes) is the HPKE ciphertext."""
+    """A wrapped DEK: `kid` (16 bytes) names the public key, `wrap` is the HPKE ciphertext, as long as the suite's."""
 
     kid: bytes
     wrap: bytes
@@ -99,6 +102,7 @@ class Header:
     context: Context
     commitment: bytes
     recipients: tuple[Recipient, ...]
+    suite: int = SUITE
 
     def encode(self) -> bytes:
         """The head: magic, length, header."""
@@ -107,7 +111,7 @@ class Header:
                 "commitment": self.commitment.hex(),
                 "context": self.context.fields(),
                 "recipients": [{"kid": one.kid.hex(), "wrap": one.wrap.hex()} for one in self.recipients],
-                "suite": SUITE,
+                "suite": self.suite,
             }
         )
         return MAGIC + len(text).to_bytes(LENGTH_BYTES, "big") + text
@@ -122,17 +126,26 @@ class Head:
     digest: bytes
 
 
-def read_head(data: bytes | memoryview) -> Head:
-    """Parse the start of an envelope. Raises Undecryptable for anything that `Header.encode` would not write."""
-    start = len(MAGIC) + LENGTH_BYTES
-    if bytes(data[: len(MAGIC)]) != MAGIC:
-        raise Undecryptable("not an envelope of version 1: it does not begin with the magic line")
-    length = int.from_bytes(data[len(MAGIC) : start], "big")
-    if not 1 <= length <= MAX_HEADER or start + length > len(data):
-        raise Undecryptable(f"the envelope is cut or its header too long: it claims {length} bytes of header")
-    text = bytes(data[start : start + length])
-    head = bytes(data[: start + length])
-    return Head(_parse_header(text), len(head), hashlib.sha256(head).digest())
+def read_head(data: bytes | memoryview, *, experimental: bool = False) -> Head:
+    """Parse the start of an envelope. Raises Undecryptable for anything that `Header.encode` would not write, and,
+    unless `experimental`, for any suite but the first.
+    """
+    length = header_length(data[:FIXED], len(data))
+    text = bytes(data[FIXED : FIXED + length])
+    head = bytes(data[: FIXED + length])
+    return Head(_parse_header(text, experimental=experimental), len(head), hashlib.sha256(head).digest())
+
+
+def header_length(start: bytes | memoryview, size: int) -> int:
+    """How long the header is, from the first FIXED bytes of an envelope of `size` bytes. Raises Undecryptable."""
+    if bytes(start[: len(MAGIC)]) != MAGIC:
+        raise Undecryptable("not an envelope of version 1: it does not begin with the magic line", "magic")
+    length = int.from_bytes(start[len(MAGIC) : FIXED], "big")
+    if len(start) < FIXED or not 1 <= length <= MAX_HEADER or FIXED + length > size:
+        raise Undecryptable(
+            f"the envelope is cut or its header too long: it claims {length} bytes of header", "header-size"
+        )
+    return length
 
 
 def canonical(value: object) -> bytes:
@@ -150,52 +163,56 @@ def address(text: object) -> str:
     return lower
 
 
-def _parse_header(text: bytes) -> Header:
+def _parse_header(text: bytes, *, experimental: bool) -> Header:
     try:
         fields: Any = strict_json.loads(text)
         again = canonical(fields)
     except ValueError:
-        raise Undecryptable("the envelope's header is not JSON") from None
+        raise Undecryptable("the envelope's header is not JSON", "header-json") from None
     if again != text:
-        raise Undecryptable("the envelope's header is not in canonical form")
-    _keys(fields, "commitment", "context", "recipients", "suite")
-    if type(fields["suite"]) is not int or fields["suite"] != SUITE:
-        raise Undecryptable("the envelope uses a cipher suite that this version does not know")
+        raise Undecryptable("the envelope's header is not in canonical form", "header-canonical")
+    _keys(fields, "header-field", "commitment", "context", "recipients", "suite")
+    suite = fields["suite"]
+    if type(suite) is not int or suite not in ((SUITE, HYBRID) if experimental else (SUITE,)):
+        raise Undecryptable("the envelope uses a cipher suite that this version does not take", "suite")
     return Header(
         _parse_context(fields["context"]),
-        _hex(fields["commitment"], COMMITMENT_BYTES),
-        _parse_recipients(fields["recipients"]),
+        _hex(fields["commitment"], COMMITMENT_BYTES, "header-field"),
+        _parse_recipients(fields["recipients"], WRAP_BYTES[suite]),
+        suite,
     )
 
 
 def _parse_context(fields: Any) -> Context:  # noqa: ANN401 - JSON
-    _keys(fields, "chain_id", "contract", "contributor", "key_epoch")
+    _keys(fields, "context", "chain_id", "contract", "contributor", "key_epoch")
     try:
         context = Context(**fields)
     except ValueError as error:
-        raise Undecryptable(f"the envelope's context is wrong: {error}") from None
+        raise Undecryptable(f"the envelope's context is wrong: {error}", "context") from None
     if context.fields() != fields:
-        raise Undecryptable("the envelope's addresses must be in lower case")
+        raise Undecryptable("the envelope's addresses must be in lower case", "context")
     return context
 
 
-def _parse_recipients(items: Any) -> tuple[Recipient, ...]:  # noqa: ANN401 - JSON
+def _parse_recipients(items: Any, wrap: int) -> tuple[Recipient, ...]:  # noqa: ANN401 - JSON
     if type(items) is not list or not 1 <= len(items) <= MAX_RECIPIENTS:
-        raise Undecryptable(f"an envelope has 1 to {MAX_RECIPIENTS} recipients")
+        raise Undecryptable(f"an envelope has 1 to {MAX_RECIPIENTS} recipients", "recipients")
     for item in items:
-        _keys(item, "kid", "wrap")
-    found = tuple(Recipient(_hex(item["kid"], KID_BYTES), _hex(item["wrap"], WRAP_BYTES)) for item in items)
+        _keys(item, "recipients", "kid", "wrap")
+    found = tuple(
+        Recipient(_hex(item["kid"], KID_BYTES, "recipients"), _hex(item["wrap"], wrap, "recipients")) for item in items
+    )
     if len({one.kid for one in found}) != len(found):
-        raise Undecryptable("an envelope names each recipient once")
+        raise Undecryptable("an envelope names each recipient once", "recipients")
     return found
 
 
-def _keys(value: Any, *names: str) -> None:  # noqa: ANN401 - JSON
+def _keys(value: Any, reason: str, *names: str) -> None:  # noqa: ANN401 - JSON
     if type(value) is not dict or set(value) != set(names):
-        raise Undecryptable(f"the envelope's header must have exactly the fields {', '.join(names)}")
+        raise Undecryptable(f"the envelope's header must have exactly the fields {', '.join(names)}", reason)
 
 
-def _hex(value: Any, size: int) -> bytes:  # noqa: ANN401 - JSON
+def _hex(value: Any, size: int, reason: str) -> bytes:  # noqa: ANN401 - JSON
     if type(value) is not str or len(value) != 2 * size or not _HEX.fullmatch(value):
-        raise Undecryptable(f"the envelope's header needs {size} bytes in lower-case hexadecimal")
+        raise Undecryptable(f"the envelope's header needs {size} bytes in lower-case hexadecimal", reason)
     return bytes.fromhex(value)

@@ -1,4 +1,4 @@
-"""Keys of the envelope room: X25519 pairs, the HPKE wrap, what is derived from a DEK, grants and backups.
+"""Keys of the envelope room: pairs, the HPKE wrap, what is derived from a DEK, grants and backups.
 
 Private keys here are never the wallet's: one key, one purpose. Python cannot erase secrets from memory for certain;
 they are kept in few places and for short, no more is promised.
@@ -7,23 +7,33 @@ they are kept in few places and for short, no more is promised.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from validator.envelope.errors import BadKey
-from validator.envelope.format import COMMITMENT_BYTES, KID_BYTES, MAGIC, WRAP_BYTES, address, canonical
+from validator.envelope.format import (
+    COMMITMENT_BYTES,
+    HYBRID,
+    KID_BYTES,
+    MAGIC,
+    SUITE,
+    WRAP_BYTES,
+    address,
+    canonical,
+)
 
 KEY_BYTES = 32
 MAX_BACKUP = 512
 """Bytes of a sealed backup: what `ScoringRounds.commit` carries."""
 
+_ML_KEM_SEED, _ML_KEM_PUBLIC = 64, 1184  # FIPS 203
 _PREFIX_BYTES = 7
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
@@ -31,7 +41,9 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Keypair:
-    """An X25519 pair (RFC 7748), 32 bytes each. The secret is not shown by repr."""
+    """An X25519 pair (RFC 7748), 32 bytes each. Of the experimental suite 2: the secret is the ML-KEM-768 seed (64
+    bytes) and the X25519 secret, the public key both public keys (1,184 and 32 bytes). The secret is not shown by repr.
+    """
 
     secret: bytes
     public: bytes
@@ -90,8 +102,17 @@ def generate_keypair() -> Keypair:
     return Keypair(secret.private_bytes_raw(), secret.public_key().public_bytes_raw())
 
 
-def public_key(secret: bytes) -> bytes:
-    """The public half of a 32-byte secret. Raises BadKey."""
+def generate_hybrid_keypair() -> Keypair:
+    """A new pair of the experimental suite 2. Raises BadKey where OpenSSL has no ML-KEM."""
+    secret = os.urandom(_ML_KEM_SEED) + X25519PrivateKey.generate().private_bytes_raw()
+    return Keypair(secret, public_key(secret, HYBRID))
+
+
+def public_key(secret: bytes, suite: int = SUITE) -> bytes:
+    """The public half of a secret (32 bytes in suite 1, 96 in suite 2). Raises BadKey."""
+    if suite == HYBRID:
+        kem, curve = _hybrid_parts(secret)
+        return kem.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
     return _secret(secret).public_key().public_bytes_raw()
 
 
@@ -100,25 +121,28 @@ def key_id(public: bytes) -> bytes:
     return hashlib.sha256(MAGIC.rstrip() + b" kid\n" + public).digest()[:KID_BYTES]
 
 
-def wrap(secret: bytes, public: bytes, info: bytes) -> bytes:
-    """HPKE-seal 32 bytes for `public`: 80 bytes.
+def wrap(secret: bytes, public: bytes, info: bytes, suite: int = SUITE) -> bytes:
+    """HPKE-seal 32 bytes for `public`: 80 bytes in suite 1, 1,168 in suite 2.
 
     Raises BadKey for a key that is none (wrong length, a small-order point).
     """
     if len(secret) != KEY_BYTES:
         raise BadKey(f"only secrets of {KEY_BYTES} bytes are wrapped, not of {len(secret)}")
     try:
-        return _suite().encrypt(secret, X25519PublicKey.from_public_bytes(public), info=info)
+        if suite == HYBRID:
+            return _suite(suite).encrypt(secret, _hybrid_public(public), info=info)
+        return _suite(suite).encrypt(secret, X25519PublicKey.from_public_bytes(public), info=info)
     except ValueError:
-        raise BadKey("this is not an X25519 public key: ask its owner for the right one") from None
+        raise BadKey(f"this is no public key of suite {suite}: ask its owner for the right one") from None
 
 
-def unwrap(wrapped: bytes, secret: bytes, info: bytes) -> bytes | None:
+def unwrap(wrapped: bytes, secret: bytes, info: bytes, suite: int = SUITE) -> bytes | None:
     """The 32 bytes sealed by `wrap`, or None when they do not open with this key and info."""
-    if len(wrapped) != WRAP_BYTES:
+    if len(wrapped) != WRAP_BYTES[suite]:
         return None
+    key = hpke.MLKEM768X25519PrivateKey(*_hybrid_parts(secret)) if suite == HYBRID else _secret(secret)
     try:
-        return _suite().decrypt(wrapped, _secret(secret), info=info)
+        return _suite(suite).decrypt(wrapped, key, info=info)
     except InvalidTag:
         return None
 
@@ -174,37 +198,6 @@ def open_backup(secret: bytes, sealed: bytes, info: bytes) -> bytes:
         ) from None
 
 
-def seal_shared(secret: bytes, plaintext: bytes, info: bytes) -> bytes:
-    """Encrypt so that every holder of `secret` writes the same bytes: 32-byte synthetic IV, then AES-256-GCM.
-
-    The IV is HMAC-SHA256 of the plaintext under its own derived key, and the encryption key is derived from the IV, so
-    equal plaintexts give equal files (which is wanted, and all that is leaked) and no key ever meets two plaintexts.
-    The manner is that of RFC 5297 (SIV), built from HKDF (RFC 5869) and AES-GCM. Raises BadKey.
-    """
-    iv = hmac.digest(_shared_key(secret, b"iv", info), plaintext, "sha256")
-    return iv + AESGCM(_shared_key(secret, b"key" + iv, info)).encrypt(bytes(_NONCE_BYTES), plaintext, info)
-
-
-def open_shared(secret: bytes, sealed: bytes, info: bytes) -> bytes:
-    """What `seal_shared` sealed under the same secret and info. Raises BadKey."""
-    if len(sealed) < KEY_BYTES + _TAG_BYTES:
-        raise BadKey(f"a shared file of {len(sealed)} bytes is none of ours")
-    iv, body = sealed[:KEY_BYTES], sealed[KEY_BYTES:]
-    try:
-        plaintext = AESGCM(_shared_key(secret, b"key" + iv, info)).decrypt(bytes(_NONCE_BYTES), body, info)
-    except InvalidTag:
-        raise BadKey("the shared file does not open with this key") from None
-    if not hmac.compare_digest(iv, hmac.digest(_shared_key(secret, b"iv", info), plaintext, "sha256")):
-        raise BadKey("the shared file does not open with this key")
-    return plaintext
-
-
-def _shared_key(secret: bytes, label: bytes, info: bytes) -> bytes:
-    if len(secret) != KEY_BYTES:
-        raise BadKey(f"a secret has {KEY_BYTES} bytes, this one has {len(secret)}")
-    return HKDF(hashes.SHA256(), KEY_BYTES, None, b"poc-shared/1\n" + label + b"\n" + info).derive(secret)
-
-
 def _backup_key(secret: bytes) -> bytes:
     if len(secret) != KEY_BYTES:
         raise BadKey(f"a secret has {KEY_BYTES} bytes, this one has {len(secret)}")
@@ -218,5 +211,20 @@ def _secret(secret: bytes) -> X25519PrivateKey:
         raise BadKey(f"a secret has {KEY_BYTES} bytes, this one has {len(secret)}") from None
 
 
-def _suite() -> hpke.Suite:
-    return hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+def _hybrid_parts(secret: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
+    if len(secret) != _ML_KEM_SEED + KEY_BYTES:
+        raise BadKey(f"a secret of suite 2 has {_ML_KEM_SEED + KEY_BYTES} bytes, this one has {len(secret)}")
+    try:
+        return MLKEM768PrivateKey.from_seed_bytes(secret[:_ML_KEM_SEED]), _secret(secret[_ML_KEM_SEED:])
+    except UnsupportedAlgorithm:
+        raise BadKey("the OpenSSL of this machine has no ML-KEM: suite 2 cannot be used here") from None
+
+
+def _hybrid_public(public: bytes) -> hpke.MLKEM768X25519PublicKey:
+    kem = MLKEM768PublicKey.from_public_bytes(public[:_ML_KEM_PUBLIC])
+    return hpke.MLKEM768X25519PublicKey(kem, X25519PublicKey.from_public_bytes(public[_ML_KEM_PUBLIC:]))
+
+
+def _suite(suite: int) -> hpke.Suite:
+    kem = hpke.KEM.MLKEM768_X25519 if suite == HYBRID else hpke.KEM.X25519
+    return hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)

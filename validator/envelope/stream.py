@@ -8,6 +8,7 @@ the prefix and the key come from the DEK, the AAD is the head's hash.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 
 from cryptography.exceptions import InvalidTag
@@ -18,7 +19,7 @@ from validator.envelope.keys import DerivedKeys
 
 CHUNK = 65_536
 TAG = 16
-_SEALED = CHUNK + TAG
+SEALED_CHUNK = CHUNK + TAG
 _MAX_CHUNKS = 2**32
 
 
@@ -27,12 +28,12 @@ def plaintext_size(body_size: int) -> int:
 
     Raises Undecryptable for a length that no plaintext gives.
     """
-    full, rest = divmod(body_size, _SEALED)
+    full, rest = divmod(body_size, SEALED_CHUNK)
     if rest and (rest < TAG or (rest == TAG and full)):
-        raise Undecryptable("the envelope is cut: its length fits no plaintext")
+        raise Undecryptable("the envelope is cut: its length fits no plaintext", "length")
     chunks = full + bool(rest)
     if not 1 <= chunks <= _MAX_CHUNKS:
-        raise Undecryptable("the envelope is cut: it has no body")
+        raise Undecryptable("the envelope is cut: it has no body", "length")
     return body_size - chunks * TAG
 
 
@@ -47,19 +48,31 @@ def seal_chunks(pieces: Iterable[bytes], keys: DerivedKeys, aad: bytes) -> Itera
     yield cipher.encrypt(_nonce(keys, counter, last=True), waiting, aad)
 
 
-def open_chunks(body: memoryview, keys: DerivedKeys, aad: bytes) -> bytes:
-    """The plaintext, handed out only when the last chunk has authenticated. Raises Undecryptable."""
-    cipher, plaintext = AESGCM(keys.chunk_key), bytearray()
-    last = max(-(-len(body) // _SEALED), 1) - 1
-    for counter in range(last + 1):
-        sealed = body[counter * _SEALED : (counter + 1) * _SEALED]
-        try:
-            plaintext += cipher.decrypt(_nonce(keys, counter, last=counter == last), sealed, aad)
-        except InvalidTag:
-            raise Undecryptable(
-                f"the envelope is damaged: chunk {counter} of {last + 1} is not what was sealed"
-            ) from None
-    return bytes(plaintext)
+def open_chunks(pieces: Iterable[memoryview], size: int, keys: DerivedKeys, aad: bytes) -> bytes:
+    """The plaintext of `size` bytes, handed out only when the last chunk has authenticated. `pieces` are the sealed
+    chunks, each valid until the next is asked for. Raises Undecryptable.
+
+    The plaintext stands in memory once: each chunk is decrypted to its place, and BytesIO hands out its buffer
+    without a copy.
+    """
+    cipher, whole, at = AESGCM(keys.chunk_key), io.BytesIO(), 0
+    chunks = max(-(-size // CHUNK), 1)
+    if size:
+        whole.seek(size - 1)
+        whole.write(b"\0")
+    with whole.getbuffer() as room:
+        for counter, sealed in enumerate(pieces):
+            end = at + len(sealed) - TAG
+            try:
+                cipher.decrypt_into(_nonce(keys, counter, last=counter == chunks - 1), sealed, aad, room[at:end])
+            except InvalidTag:
+                raise Undecryptable(
+                    f"the envelope is damaged: chunk {counter} of {chunks} is not what was sealed", "chunk"
+                ) from None
+            at = end
+    if at != size:
+        raise AssertionError("internal error: the chunks are not as many as their length says")
+    return whole.getvalue()
 
 
 def _nonce(keys: DerivedKeys, counter: int, *, last: bool) -> bytes:

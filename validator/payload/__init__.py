@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from validator.payload.errors import BadSchema, Malformed, PayloadError, WorkerFault
 from validator.payload.jsonl import encode_jsonl
-from validator.payload.parse import FORMATS, parse
+from validator.payload.parse import FORMATS, ParsingWorker, parse
 from validator.payload.safetensors_format import encode_safetensors
 from validator.payload.schema import Field, Parsed, Schema, classification, sequences
 from validator.payload.worker import Limits
@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "Malformed",
     "Parsed",
+    "ParsingWorker",
     "PayloadError",
     "Schema",
     "WorkerFault",

@@ -7,6 +7,7 @@ schema's. Decimal text is rounded to the nearest double, then to float32, alike 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -25,6 +26,7 @@ from validator.payload.schema import (
     check_bytes,
     check_records,
     check_values,
+    padded_limit,
 )
 
 MAX_LINE = 1 << 20
@@ -37,11 +39,10 @@ def parse_jsonl(data: bytes | bytearray, schema: Schema) -> Parsed:
     records = body.count(b"\n") + (not body.endswith(b"\n"))
     check_records(records, schema)
     _check_length(len(body), records, schema)
-    lines = body.removesuffix(b"\n").split(b"\n")
     decoder = msgspec.json.Decoder(_record_type(schema))
     blank = PADDING if schema.is_sequence else 0
     arrays = {one.name: np.full((records, *one.shape), blank, DTYPES[one.dtype]) for one in schema.tensors}
-    for number, line in enumerate(lines):
+    for number, line in enumerate(_lines(body)):
         record = _decode(decoder, line, number + 1, len(schema.tensors))
         if schema.is_sequence:
             arrays["inputs"][number, : len(record.inputs)] = record.inputs
@@ -52,6 +53,15 @@ def parse_jsonl(data: bytes | bytearray, schema: Schema) -> Parsed:
     return check_values(
         {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}, schema
     )
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    """One at a time: a list of short lines would take many times their bytes."""
+    end = -1
+    while end + 1 < len(body) or end < 0:  # no bytes are one empty line
+        start, end = end + 1, body.find(b"\n", end + 1)
+        end = len(body) if end < 0 else end
+        yield body[start:end]
 
 
 def encode_jsonl(inputs: Array, targets: Array | None = None) -> bytes:
@@ -68,10 +78,12 @@ def _check_length(size: int, records: int, schema: Schema) -> None:
     """Raise Malformed before memory is taken for records that the text cannot hold.
 
     Every value takes at least two bytes, so a file of empty lines claims no memory that it does not fill. Sequences are
-    padded, so those of a few tokens would: padded they must keep to the limit in bytes, as they do in safetensors.
+    padded, so those of a few tokens would: padded they must keep to a limit of their own.
     """
     if schema.is_sequence:
-        check_bytes(records * schema.fields[0].row_bytes, schema)
+        padded, most = records * schema.fields[0].row_bytes, padded_limit(size, schema)
+        if padded > most:
+            raise Malformed("bytes", f"{size} bytes of sequences take {padded} padded: at most {most} are allowed")
     elif size < records * sum(2 * one.values for one in schema.tensors):
         raise Malformed("line", f"{size} bytes are too few for {records} lines of the schema's shape")
 

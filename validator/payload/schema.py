@@ -33,6 +33,10 @@ LEAST_TOKENS = 2
 """In a sequence: one to predict, and one to predict it from."""
 MAX_VALUES = 1 << 24
 """Values in one field of one record."""
+MOST_PADDING = 64
+"""Bytes of padded sequences that a byte of JSON Lines may become."""
+FREE_PADDING = 1 << 20
+"""Bytes of padded sequences that any payload may become."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
@@ -161,6 +165,15 @@ def check_bytes(size: int, schema: Schema) -> None:
     """Raise Malformed("bytes") for a payload of more bytes than allowed."""
     if size > schema.max_bytes:
         raise Malformed("bytes", f"a payload of {size} bytes: at most {schema.max_bytes} are allowed")
+
+
+def padded_limit(size: int, schema: Schema) -> int:
+    """Bytes that the sequences of `size` bytes of JSON Lines may take once they are padded.
+
+    Without it four kilobytes of short lines would become `max_bytes` of padding, in every validator's memory, at the
+    price of four kilobytes.
+    """
+    return min(schema.max_bytes, max(FREE_PADDING, MOST_PADDING * size))
 
 
 def check_records(records: int, schema: Schema) -> None:

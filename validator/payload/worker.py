@@ -1,34 +1,47 @@
-"""The parsing worker: a fresh interpreter that gives up its rights, reads one payload, answers, and ends.
+"""The parsing worker: a fresh interpreter that gives up its rights, then forks once for every payload.
 
-Frames on stdin and stdout, lengths little-endian: `u32 length | JSON request`, then `u64 length | payload`; answered by
-`u32 length | JSON status`, then `u64 length | canonical safetensors` (empty unless parsed). The request is ours and
-trusted; the payload is not, and once it has been parsed, neither is this process.
+It is spawned, so that it holds nothing of the node's memory, and it never looks at a payload itself: it takes a request
+and a socket from the node, forks, and the child gives up the rest of its rights, reads the payload from that socket,
+answers on it, and ends. So a worker serves ten thousand payloads at the cost of a fork each, a child that was taken
+over cannot touch the next payload, and all of its memory goes when it ends.
 
-Keep this module light: it starts once a contribution. NumPy and msgspec, never torch.
+Control, on standard input, a Unix socket: the worker says `u32 length | JSON Held` once; then for each payload the node
+sends one byte with a socket attached and `u32 length | JSON request`, and is told `u32 length | JSON Ended` when the
+child has ended. The attached socket carries `u64 length | payload` in, and `u32 length | JSON status`, `u64 length |
+canonical safetensors` (empty unless parsed) out. The request is ours and trusted; what a child answers is not.
+
+Keep this module light: NumPy and msgspec, never torch.
 """
 
 from __future__ import annotations
 
-import ctypes
-import resource
-import sys
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import NoReturn
 
 import msgspec
 
 from validator.payload.errors import Malformed
+from validator.payload.frames import read_frame, reader, write_frame, writer
 from validator.payload.jsonl import parse_jsonl
 from validator.payload.safetensors_format import encode_safetensors, parse_safetensors
+from validator.payload.sandbox import Held, confine, leave_the_network
 from validator.payload.schema import TARGETS, Parsed, Schema
 
 PARSERS = {"safetensors": parse_safetensors, "jsonl": parse_jsonl}
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
+MAX_REQUEST = 1 << 20
+CONTROL = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the worker may use: processor seconds, wall-clock seconds, and memory in bytes (address space)."""
+    """What a payload may use: processor seconds, wall-clock seconds, and memory in bytes (address space)."""
 
     cpu_seconds: int = 60
     wall_seconds: float = 90.0
@@ -42,87 +55,102 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the parent asks for. `address_space` in bytes."""
+    """What the node asks for. `size` of the payload and `address_space` in bytes."""
 
     format: str
     schema: Schema
+    size: int
     cpu_seconds: int
+    wall_seconds: float
     address_space: int
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the worker says. `kind` is parsed, malformed or fault; `code` is of Malformed."""
+    """What a child says. `kind` is parsed, malformed or fault; `code` is of Malformed."""
 
     kind: str
     code: str = ""
     message: str = ""
 
 
-def main() -> int:
-    """Serve one request on stdin and stdout. Returns the exit status."""
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    request = msgspec.json.decode(read_frame(source, 4, 1 << 20), type=Request)
-    _give_up_rights(request)
-    status, body = _answer(request, read_frame(source, 8, request.schema.max_bytes))
-    write_frame(sink, 4, msgspec.json.encode(status))
-    write_frame(sink, 8, body)
-    sink.flush()
-    return 0
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended: its exit status, negative for a signal, and whether its time was up."""
+
+    status: int
+    late: bool
 
 
-def read_frame(source: IO[bytes], prefix: int, limit: int) -> bytearray:
-    """One frame of at most `limit` bytes after a length of `prefix` bytes.
+Child = Callable[[int, Request], None]
 
-    Raises EOFError when cut, ValueError beyond.
+
+def main(child: Child | None = None) -> int:
+    """Serve requests on standard input until it closes. Returns the exit status. `child` does the work of one payload;
+    tests put a hostile one in its place.
     """
-    length = int.from_bytes(_read(source, prefix), "little")
-    if length > limit:
-        raise ValueError(f"a frame of {length} bytes: at most {limit} are allowed")
-    return _read(source, length)
+    held = leave_the_network()
+    work = child or answer
+    with socket.socket(fileno=CONTROL) as control:
+        _tell(msgspec.json.encode(held))
+        gc.collect()
+        gc.freeze()  # else the collector would write to, and so copy, every page that a child shares with us
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if not descriptors:
+                return 0
+            request = msgspec.json.decode(read_frame(reader(CONTROL), 4, MAX_REQUEST), type=Request)
+            _tell(msgspec.json.encode(_serve(descriptors[0], request, held, work)))
 
 
-def write_frame(sink: IO[bytes], prefix: int, body: bytes) -> None:
-    """One frame with a length of `prefix` bytes."""
-    sink.write(len(body).to_bytes(prefix, "little"))
-    sink.write(body)
+def answer(pipe: int, request: Request) -> None:
+    """Read one payload from `pipe` and say what it holds."""
+    status, body = _parse(request, read_frame(reader(pipe), 8, request.size))
+    write_frame(writer(pipe), 4, msgspec.json.encode(status))
+    write_frame(writer(pipe), 8, body)
 
 
-def _read(source: IO[bytes], size: int) -> bytearray:
-    body = bytearray()
-    while len(body) < size:
-        piece = source.read(min(size - len(body), 1 << 20))
-        if not piece:
-            raise EOFError(f"cut after {len(body)} of {size} bytes")
-        body += piece
-    return body
+def _serve(pipe: int, request: Request, held: Held, work: Child) -> Ended:
+    alive, lifeline = os.pipe()
+    deadline = time.monotonic() + request.wall_seconds
+    child = os.fork()
+    if child == 0:
+        _child(pipe, lifeline, request, held, work)
+    os.close(pipe)
+    os.close(lifeline)
+    # Readable once the child's end is closed, by its end or by itself, or once the node has gone.
+    ready, _, _ = select.select([alive, CONTROL], [], [], max(0.0, deadline - time.monotonic()))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    os.close(alive)
+    return Ended(os.waitstatus_to_exitcode(status), late=not ready)
 
 
-def _answer(request: Request, payload: bytearray) -> tuple[Status, bytes]:
+def _child(pipe: int, lifeline: int, request: Request, held: Held, work: Child) -> NoReturn:
+    status = 1
+    try:
+        for descriptor in set(range(16)) - {pipe, lifeline}:
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue  # was not open
+        confine(held, request.cpu_seconds, request.address_space)
+        work(pipe, request)
+        status = 0
+    finally:
+        os._exit(status)  # no way back into the worker's loop, whatever was raised
+
+
+def _parse(request: Request, payload: bytearray) -> tuple[Status, bytes]:
     try:
         parsed: Parsed = PARSERS[request.format](payload, request.schema)
         inputs = {name: array for name, array in parsed.arrays.items() if name != TARGETS}
         return Status("parsed"), encode_safetensors(inputs, parsed.targets)
     except Malformed as error:
         return Status("malformed", error.code, str(error)), b""
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is our fault, and the parent must hear it
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is our fault, and the node must hear it
         return Status("fault", "", type(error).__name__), b""
 
 
-def _give_up_rights(request: Request) -> None:
-    """No memory, time, files or core dumps beyond the need; no debugger; plaintext cannot reach the disk."""
-    limits = {
-        resource.RLIMIT_AS: request.address_space,
-        resource.RLIMIT_CPU: request.cpu_seconds,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 16,
-    }
-    for which, value in limits.items():
-        _, hard = resource.getrlimit(which)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (value, value))
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        library.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-        library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+def _tell(body: bytes) -> None:
+    write_frame(writer(CONTROL), 4, body)

@@ -11,7 +11,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from validator.content import BadDag, Cid, ContentSource, NotFound, root
-from validator.envelope import Context, open_envelope
+from validator.envelope import Context
 from validator.errors import ValidatorError
 from validator.families import check_apart, check_tokens, open_model
 from validator.influence import InfluenceError, Problem, Records
@@ -21,6 +21,7 @@ from validator.rounds.carry import carry_after
 from validator.rounds.evidence import MAX_BYTES as EVIDENCE_BYTES
 from validator.rounds.evidence import Evidence, parse_evidence
 from validator.rounds.types import HASH_BYTES, Carry
+from validator.stages.keyring import Keyring
 
 CODECS = {"raw": 0, "dag-pb": 1}
 RECORD_KEY_BYTES = 32
@@ -70,11 +71,11 @@ def pack_sealed(anchor: Records, queries: Records, record_key: bytes) -> bytes:
     )
 
 
-def load_judgement(store: ContentSource, manifest: Manifest, secret: bytes, context: Context) -> Judgement:
-    """Fetch weights and sealed file, open the latter with the epoch's `secret`, and put the problem together."""
+def load_judgement(store: ContentSource, manifest: Manifest, keys: Keyring, context: Context) -> Judgement:
+    """Fetch weights and sealed file, open the latter, and put the problem together."""
     weights = read_named(store, manifest.model.weights)
     sealed = read_named(store, manifest.sealed.file)
-    plain = open_envelope(sealed, secret, context, limit=len(sealed))
+    plain = keys.open(sealed, context, len(sealed))
     try:
         tensors = load_tensors(plain)
         anchor = Records(tensors["anchor.inputs"], tensors["anchor.targets"])

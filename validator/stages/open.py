@@ -8,18 +8,22 @@ scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
+import structlog
 import torch
 
 from validator.content import TooLarge
-from validator.envelope import Context, Undecryptable, WrongContext, open_envelope
+from validator.envelope import Context, Undecryptable, WrongContext
 from validator.influence import Records
 from validator.influence.records import NO_TARGET
 from validator.manifest import Manifest, PayloadRules
-from validator.payload import Malformed, Parsed, parse
+from validator.payload import Malformed, Parsed, ParsingWorker, parse
 from validator.payload.schema import PADDING, Schema, classification, sequences
 from validator.rounds.types import Opened, Status, Submission
+from validator.stages.keyring import Keyring
+
+log = structlog.get_logger("open")
 
 
 def payload_schema(manifest: Manifest | PayloadRules) -> Schema:
@@ -42,26 +46,33 @@ def open_all(
     submitted: Iterable[Submission],
     included: frozenset[int],
     manifest: Manifest,
-    secrets: Mapping[int, bytes],
+    keys: Keyring,
     place: tuple[int, str],
     read: Callable[[Submission], bytes],
 ) -> list[Opened]:
     """Open every submission of a round, in order.
 
-    `included`: ids that a quorum holds. `secrets`: key epochs' secrets. `place`: (chain id, contract) that envelopes
+    `included`: ids that a quorum holds. `keys`: what opens them. `place`: (chain id, contract) that envelopes
     are bound to. `read`: verified bytes of an envelope, at most as many as declared; its TooLarge is a verdict (content
     is what it is), anything else that it raises is passing and is passed on.
     """
-    return [_open(item, item.id in included, manifest, secrets, place, read) for item in submitted]
+    with parsing_worker() as worker:  # one for all of them: none is started for each
+        return [_open(item, item.id in included, manifest, keys, place, read, worker) for item in submitted]
+
+
+def parsing_worker() -> ParsingWorker:
+    """A worker whose every fault is logged, also those that a second try mends."""
+    return ParsingWorker(lambda fault: log.error("parsing fault: this machine's, not the data's", error=str(fault)))
 
 
 def _open(
     submission: Submission,
     is_included: bool,
     manifest: Manifest,
-    secrets: Mapping[int, bytes],
+    keys: Keyring,
     place: tuple[int, str],
     read: Callable[[Submission], bytes],
+    worker: ParsingWorker,
 ) -> Opened:
     if submission.size > manifest.limits.envelope_bytes:
         return Opened(submission, included=False, status=Status.OVERSIZED, reason="declared_size")
@@ -74,16 +85,21 @@ def _open(
     if len(sealed) != submission.size:
         # No honest validator reports it; should a quorum do so all the same, it must not hold up everyone for ever.
         return Opened(submission, included=True, status=Status.MALFORMED, reason="size")
-    return _parse(submission, sealed, manifest, secrets, place)
+    return _parse(submission, sealed, manifest, keys, place, worker)
 
 
 def _parse(
-    submission: Submission, sealed: bytes, manifest: Manifest, secrets: Mapping[int, bytes], place: tuple[int, str]
+    submission: Submission,
+    sealed: bytes,
+    manifest: Manifest,
+    keys: Keyring,
+    place: tuple[int, str],
+    worker: ParsingWorker,
 ) -> Opened:
     context = Context(place[0], place[1].lower(), submission.key_epoch, submission.contributor.lower())
     try:
-        plain = open_envelope(sealed, secrets[submission.key_epoch], context, limit=submission.size)
-        parsed = parse_payload(plain, manifest)
+        plain = keys.open(sealed, context, submission.size)
+        parsed = parse_payload(plain, manifest, worker)
     except WrongContext as error:
         return Opened(submission, included=True, status=Status.REPLAYED, reason=error.code)
     except Undecryptable as error:
@@ -94,9 +110,11 @@ def _parse(
     return Opened(submission, included=True, records=to_records(parsed))
 
 
-def parse_payload(plain: bytes, manifest: Manifest | PayloadRules) -> Parsed:
-    """Records of a payload by the manifest's rules, parsed in a worker; raises Malformed with the broken rule."""
-    parsed = parse(plain, manifest.payload.format, payload_schema(manifest))
+def parse_payload(plain: bytes, manifest: Manifest | PayloadRules, worker: ParsingWorker | None = None) -> Parsed:
+    """Records of a payload by the manifest's rules, parsed in `worker` or one of its own; raises Malformed with the
+    broken rule, or WorkerFault.
+    """
+    parsed = (worker.parse if worker else parse)(plain, manifest.payload.format, payload_schema(manifest))
     fewest = manifest.limits.min_records
     if parsed.records < fewest:
         raise Malformed("few_records", f"{parsed.records} records: at least {fewest} are wanted")

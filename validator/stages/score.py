@@ -17,6 +17,7 @@ from validator.rounds.types import Carry, Submission, Terms
 from validator.stages import fetch
 from validator.stages.documents import PROBES_INFO, dao_context, file_digest, load_carry, load_judgement
 from validator.stages.eta import Eta
+from validator.stages.keyring import EpochKeys
 from validator.stages.memory import epochs_of_memory, load_memory, name_memory, seal_memory
 from validator.stages.node import Node
 from validator.stages.open import open_all
@@ -44,7 +45,7 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> None:
     node.store.put(judged.accepted)
     node.store.put(_sealed_probes(node, manifest, judged.probes))
     if judged.memory:
-        node.store.put(seal_memory(node.epoch_secrets, judged.memory, judged.evidence.memory_epoch))
+        node.store.put(seal_memory(EpochKeys(node.epoch_secrets), judged.memory, judged.evidence.memory_epoch))
     node.journal.take_step(state.round, state.attempt, "scored", to_step(outcome(judged.evidence), cid.digest))
     log.info("scored", round=state.round, attempt=state.attempt, contributions=len(submitted), evidence=str(cid))
 
@@ -75,11 +76,9 @@ def _judge(
 ) -> Judged:
     place = (node.deployment.chain_id, node.deployment.rounds)
     context = dao_context(*place, node.deployment.dao, manifest.sealed.key_epoch)
-    secret = node.epoch_secrets[manifest.sealed.key_epoch]
-    judgement = load_judgement(node.store, manifest, secret, context)
-    opened = open_all(
-        submitted, included, manifest, node.epoch_secrets, place, lambda item: fetch.read_envelope(node, item)
-    )
+    keys = EpochKeys(node.epoch_secrets)
+    judgement = load_judgement(node.store, manifest, keys, context)
+    opened = open_all(submitted, included, manifest, keys, place, lambda item: fetch.read_envelope(node, item))
     return score_round(
         terms_of(state, *place),
         manifest,
@@ -90,9 +89,9 @@ def _judge(
         Digests(
             probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
             accepted=file_digest,
-            memory=lambda data, epoch: name_memory(node.epoch_secrets, data, epoch),
+            memory=lambda data, epoch: name_memory(keys, data, epoch),
         ),
-        memory=load_memory(node.store, manifest, carry, node.epoch_secrets, judgement.problem.anchor),
+        memory=load_memory(node.store, manifest, carry, keys, judgement.problem.anchor),
         progress=Eta(state.round, node.progress),
         engine=node.engine,
     )

@@ -23,7 +23,11 @@ from validator.web.pages import Pages, make_pages
 from validator.web.source import Source
 
 MACHINE_PATHS = ("/api/", "/live", "/health", "/ready", "/metrics")
-STATIC = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
+STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "seal.js": "text/javascript; charset=utf-8",
+}
 RETRY_SECONDS = "2"
 
 
