@@ -30,5 +30,6 @@ def test_content_status__source_that_does_not_answer__exits_with_1(ask: Ask):
 def test_announce__and_take_back__are_heard_on_chain(ask: Ask, world: World):
     ask("announce https://validator.example.org --home {validator-1}").answered()
     assert ask("announce --home {validator-1}", "").answered() == "taken back\n"
+    world.chain.mine(3)  # what is read is what is final
     said = [fact.args["url"] for fact in world.facts() if fact.name == "PeerAnnounced"]
     assert said == ["https://validator.example.org", ""]

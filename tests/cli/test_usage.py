@@ -60,7 +60,12 @@ BAD_VALUES = [
     (["claim", ADDRESS[:-1] + "b"], "not an address"),  # one digit off: the checksum tells
     (["claim", "0x" + "0" * 40], "zero address"),
     (["audit", "0"], "ROUND"),
-    (["audit", "last"], "ROUND"),
+    (["audit", "last"], "'last'"),
+    (["audit", "round", "last"], "ROUND"),
+    (["audit", "--level", "1"], "ROUND"),
+    (["audit", "-1"], "-1"),
+    (["audit", "grant", "1", "--out", "out", "--hpke-key", "0x12"], "no HPKE key"),
+    (["audit", "1", "--grant", "no-such-file"], "no-such-file"),
     (["audit", "5-1"], "ROUND"),
     (["audit", "1,,2"], "ROUND"),
     (["audit", "1", "--all"], "--all"),

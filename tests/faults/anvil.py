@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.faults.victim import die_with_parent
 from tests.integration.test_anvil import binary, listening, rpc
 from validator.chain.devchain import derive_keys
 from validator.chain.rpc import connect
@@ -30,7 +31,9 @@ class Anvil:
             str(accounts),
         ]
         with self._log.open("w") as output:
-            self._process = subprocess.Popen([*command, *options], stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                [*command, *options], stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+            )
         try:
             self.url = listening(self._process, self._log)
             self.w3 = connect(self.url, 60.0)

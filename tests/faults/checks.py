@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import urllib.request
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-from web3 import Web3
 
 from tests.faults.victim import LEDGER
 from tests.support import World
@@ -36,8 +38,8 @@ def check_transactions(world: World, name: str) -> Counter[str]:
     Returns outcomes by number.
     """
     operator = world.keys[name].address
-    on_chain = transactions_of(world.w3, operator, world.wallet.deployment.block)
-    with sqlite3.connect(f"file:{world.folder / name / 'journal.sqlite'}?mode=ro", uri=True) as journal:
+    on_chain = transactions_of(world, operator)
+    with closing(sqlite3.connect(f"file:{world.folder / name / 'journal.sqlite'}?mode=ro", uri=True)) as journal:
         rows = journal.execute("SELECT key, nonce, outcome, transaction_hash FROM intents").fetchall()
     assert all(outcome for _, _, outcome, _ in rows), f"under way: {rows}"
     mined = Counter(key for key, _, outcome, _ in rows if outcome == "mined")
@@ -47,10 +49,25 @@ def check_transactions(world: World, name: str) -> Counter[str]:
     return Counter(outcome for _, _, outcome, _ in rows)
 
 
-def transactions_of(w3: Web3, account: str, since: int) -> dict[bytes, int]:
-    """Nonce by hash of every transaction from `account` in the blocks from `since` on."""
+def transactions_of(world: World, account: str) -> dict[bytes, int]:
+    """Nonce by hash of every transaction from `account` since the DAO was founded."""
     found: dict[bytes, int] = {}
-    for number in range(since, w3.eth.block_number + 1):
-        block: Any = w3.eth.get_block(number, full_transactions=True)
-        found |= {bytes(t["hash"]): t["nonce"] for t in block["transactions"] if t["from"] == account}
+    latest = int(ask(world.chain.url, [("eth_getBlockByNumber", "latest", False)])[0]["number"], 16)
+    blocks = range(world.wallet.deployment.block, latest + 1)
+    for first in range(0, len(blocks), 100):
+        some = [("eth_getBlockByNumber", hex(number), True) for number in blocks[first : first + 100]]
+        for block in ask(world.chain.url, some):
+            mine = [sent for sent in block["transactions"] if sent["from"].lower() == account.lower()]
+            found |= {bytes.fromhex(sent["hash"][2:]): int(sent["nonce"], 16) for sent in mine}
     return found
+
+
+def ask(url: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The results of one JSON-RPC batch, in order."""
+    batch = [{"jsonrpc": "2.0", "id": n, "method": method, "params": given} for n, (method, *given) in enumerate(calls)]
+    request = urllib.request.Request(url, json.dumps(batch).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=300) as response:
+        answers = sorted(json.load(response), key=lambda answer: answer["id"])
+    refused = [answer["error"] for answer in answers if "error" in answer]
+    assert not refused, refused[:1]
+    return [answer["result"] for answer in answers]

@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from tests.faults.tiny import TinyWorld
@@ -16,7 +18,7 @@ from validator.chain.types import Phase
 
 NAME = "validator-1"
 PATIENCE = 120.0
-POLL = 0.05
+POLL = 0.1
 
 
 class Stage:
@@ -78,6 +80,7 @@ class Stage:
                 left -= set(self.struck())
                 twice = again if first else 0
                 process = self._start(Orders(self.home, self.records, frozenset(left), twice))
+                deadline = time.monotonic() + PATIENCE
             assert time.monotonic() < deadline, f"round {number} did not end: {self.log()[-1500:]}"
         self._stop(process, number)
         return self.struck()
@@ -101,19 +104,16 @@ class Stage:
 
     def _hurry(self, number: int) -> None:
         """Once a round is final, its attest deadline passes at once, so that the fee can be claimed."""
+        if not journal_of(self.home, "SELECT 1 FROM intents WHERE key LIKE ?", f"finalise/{number}/%"):
+            return
         contracts, w3 = self.world.wallet.contracts, self.world.w3
         info = contracts.rounds.round_info(number)
         if info.phase is Phase.FINALISED and w3.eth.get_block("latest")["timestamp"] <= info.attest_deadline:
             self.world.chain.advance(info.attest_deadline + 1 - w3.eth.get_block("latest")["timestamp"])
 
     def _ended(self, number: int) -> bool:
-        try:
-            with sqlite3.connect(f"file:{self.home / 'journal.sqlite'}?mode=ro", uri=True, timeout=5) as journal:
-                fee = journal.execute("SELECT 1 FROM steps WHERE round = ? AND step = 'fee'", (number,)).fetchone()
-                waiting = journal.execute("SELECT count(*) FROM intents WHERE outcome IS NULL").fetchone()[0]
-        except sqlite3.OperationalError:  # killed before the tables were there
-            return False
-        return fee is not None and waiting == 0
+        fee = journal_of(self.home, "SELECT 1 FROM steps WHERE round = ? AND step = 'fee'", number)
+        return bool(fee) and not journal_of(self.home, "SELECT 1 FROM intents WHERE outcome IS NULL")
 
     # What was written down
 
@@ -141,3 +141,14 @@ def wait(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come about in time"
         time.sleep(POLL)
+
+
+def journal_of(home: Path, sql: str, *values: Any) -> list[Any]:
+    """What a home's journal holds, whoever is writing to it; nothing before it has tables."""
+    try:
+        with closing(sqlite3.connect(f"file:{home / 'journal.sqlite'}?mode=ro", uri=True, timeout=5)) as file:
+            return file.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error) or "unable to open" in str(error):
+            return []
+        raise

@@ -29,8 +29,12 @@ from validator.rounds.lifecycle import Phase
 
 LONG = {"report_seconds": 7_200, "commit_seconds": 7_200, "attest_seconds": 7_200, "exit_seconds": 30 * 86_400}
 """On anvil every block is a second, and many blocks pass while a process starts on a busy machine."""
-AT_ONCE = 7
-"""Deaths in one round."""
+AT_ONCE = 20
+"""Places to die at in one round."""
+AUDITED = 4
+"""Every so manieth of these rounds is scored again from scratch."""
+SECOND_DEATHS = (0, 1, 0, 5)
+"""After how many further places a restarted process dies again, by turns; 0: it does not."""
 FEWEST = 200
 
 SAMPLE = [
@@ -75,15 +79,16 @@ def anvil_stage(tmp_path: Path) -> Iterator[Stage]:
         chain.stop()
 
 
-def check(stage: Stage, number: int) -> None:
+def check(stage: Stage, number: int, *, audited: bool = True) -> None:
     """What must hold of a round that has ended, however."""
     check_signatures(stage.world, NAME, stage.records, [number])
     assert set(check_transactions(stage.world, NAME)) == {"mined"}
-    verdict = audit_round(stage.world.wallet, stage.world.home(NAME), number, 4)
-    assert verdict.match, verdict.to_dict()
+    if audited:
+        verdict = audit_round(stage.world.wallet, stage.world.home(NAME), number, 4)
+        assert verdict.match, verdict.to_dict()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_run__killed_all_over_one_round__ends_it_with_one_signature_and_each_transaction_once(stage: Stage):
     number = stage.number
     stage.world.contribute(CLEAN, NOISE)
@@ -110,10 +115,11 @@ def test_run__killed_at_every_place__ends_every_round(anvil_stage: Stage, rounds
         for part in range(parts):
             chosen = left[part::parts]
             stage.set_back()
-            struck = stage.play(number, chosen, again=part % 2 * (1 + part % 11))
-            check(stage, number)
+            struck = stage.play(number, chosen, again=SECOND_DEATHS[part % len(SECOND_DEATHS)])
+            check(stage, number, audited=part % AUDITED == 0)
             missed += [place for place in chosen if place not in struck]
             died += sum(place in struck for place in chosen)
+            print(f"round {number}: {died} of {every} places, {stage.kills} deaths", flush=True)
         left = missed
     print(f"{rounds_before + 1}: {every} places, died at {died}, {stage.kills} deaths in all, missed {left}")
     assert left == []
@@ -127,7 +133,7 @@ def reference(stage: Stage) -> list[str]:
     return stage.places()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_run__sigterm_in_the_middle_of_a_round__exits_cleanly_within_seconds(stage: Stage):
     number = stage.number
     stage.world.contribute(CLEAN, NOISE)
@@ -143,6 +149,7 @@ def test_run__sigterm_in_the_middle_of_a_round__exits_cleanly_within_seconds(sta
     check(stage, number)
 
 
+@pytest.mark.timeout(400)
 def test_run__second_process_with_the_same_home__refuses_in_one_line(stage: Stage):
     history = stage.home / "protection.sqlite"
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from tests.rounds.test_score import MANIFEST
 from validator.content import TooLarge
 from validator.envelope import Context, generate_keypair, seal
 from validator.influence.records import NO_TARGET
 from validator.manifest import Manifest, make_manifest
-from validator.payload import Malformed, encode_jsonl, encode_safetensors
+from validator.payload import Malformed, WorkerFault, encode_jsonl, encode_safetensors
 from validator.rounds.types import Opened, Status, Submission
 from validator.stages.keyring import EpochKeys
 from validator.stages.open import next_tokens, open_all, parse_payload, payload_schema, to_records
@@ -166,3 +168,30 @@ def test_payload_schema__of_a_language_model__has_tokens_and_no_targets() -> Non
 
     assert [(one.name, one.shape, one.minimum, one.maximum) for one in schema.tensors] == [("inputs", (4,), -1, 9)]
     assert schema.max_bytes == LANGUAGE.limits.envelope_bytes
+
+
+def test_open__parser_dies_here__is_logged_and_raised_and_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.modules["validator.payload.parse"], "_START", "import sys; sys.exit(3)")
+
+    with capture_logs() as logs, pytest.raises(WorkerFault, match="is gone"):
+        opened(sealed(GOOD))
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("parsing fault: this machine's, not the data's", "error")
+    ] * 2
+
+
+def test_open_all__many_contributions__start_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, started = sys.modules["validator.payload.parse"], []
+    spawn = module._spawn
+    monkeypatch.setattr(module, "_spawn", lambda: started.append(1) or spawn())
+    envelope = sealed(GOOD)
+    submitted = [Submission(number, ALICE, bytes(32), 0, len(envelope), 1) for number in range(1, 41)]
+
+    found = open_all(
+        submitted, frozenset(range(1, 41)), MANIFEST, EpochKeys({1: PAIR.secret}), PLACE, lambda _: envelope
+    )
+
+    assert [one.records is not None for one in found] == [True] * 40
+    assert len(started) == 1

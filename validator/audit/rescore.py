@@ -36,12 +36,7 @@ def refetch(case: Case) -> list[Check]:
 
 
 def rescore(
-    case: Case,
-    keys: Keyring,
-    *,
-    refit: bool,
-    progress: Progress | None = None,
-    engine: Engine = IN_PROCESS,
+    case: Case, keys: Keyring, *, refit: bool, progress: Progress | None = None, engine: Engine = IN_PROCESS
 ) -> tuple[list[Check], Difference | None]:
     """Level 3 (published probes) or 4 (`refit`): judge again with the same lines as the daemon, and compare bundles."""
     judgement = _judgement(case, keys)

@@ -19,10 +19,11 @@ HPKE_KEY_BYTES = 32
 class _RoundByDefault(TyperGroup):
     """`validator audit 7` is `validator audit round 7`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own copy of click's Context
-        """Puts in the word that was left out."""
-        known = args and (args[0] in self.commands or args[0] == "--help")
-        return super().parse_args(ctx, args if known or not args else ["round", *args])
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's private copy of Click
+        """Puts in the word that was left out, before numbers or an option."""
+        first = args[0] if args else "--help"
+        left_out = first != "--help" and (first.startswith("-") or first[:1].isdecimal())
+        return super().parse_args(ctx, ["round", *args] if left_out else args)
 
 
 app = typer.Typer(
@@ -153,8 +154,11 @@ def grant(
     from validator.actions.connect import open_view
     from validator.actions.home import write_private
 
+    key = _key(hpke_key)
+    if out.exists():
+        raise typer.BadParameter(f"{out} exists already and is not overwritten; move it away first", param_hint="--out")
     settings = settings_for(home, rpc=rpc, contract=contract, content=content)
-    document = grant_round(open_view(settings), settings, number, _key(hpke_key))
+    document = grant_round(open_view(settings), settings, number, key)
     write_private(out, document)
     answer = {"round": number, "hpke_key": hpke_key, "bytes": len(document), "file": str(out)}
     emit(answer, as_json, [f"round {number} granted to {hpke_key}: {len(document):,} bytes in {out}"])

@@ -58,7 +58,9 @@ class Auditing:
         document = None if grant is None else read_grant(grant)
         self._check_signing([self.report] if self.report is not None else [])
         with bars() as progress:
-            verdict = audit_round(self.view, self.settings, number, self.level, progress, document, self.engine)
+            verdict = audit_round(
+                self.view, self.settings, number, self.level, progress, grant=document, engine=self.engine
+            )
         signed = self._signed(verdict, self.report)
         if self.as_json:
             emit({**verdict.to_dict(), **signed}, True)

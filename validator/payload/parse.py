@@ -192,7 +192,7 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [sys.executable, "-I", "-B", "-c", _START, root],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",

@@ -9,7 +9,7 @@
 
 A process that runs as root of the machine can lift its rlimits again, unless the namespaces could be made. `Held` says
 what holds here. The kernel calls are made by ctypes: Python 3.11 has no binding of them, and of the libraries on PyPI
-none is both maintained and widely used (docs/decisions/0015-a-confined-worker.md).
+none is both maintained and widely used (docs/decisions/0018-a-confined-worker.md).
 """
 
 from __future__ import annotations
