@@ -58,7 +58,7 @@ def test_contract__is_not_the_one__is_refused(ask: Ask, words: str, value: str, 
     cases(
         "--rpc",
         [
-            ("", "not an http(s) URL"),
+            ("", "no RPC address is configured"),
             ("http://[", "not an http(s) URL"),
             ("http://127.0.0.1:99999", "not an http(s) URL"),
             (DEAD, "connection refused"),

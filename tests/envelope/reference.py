@@ -98,12 +98,23 @@ def seal(
     return head + b"".join(sealed), steps
 
 
+def depth(text: bytes) -> int:
+    """How deep brackets are nested; those within strings count too, which no header of ours has."""
+    deepest = now = 0
+    for byte in text:
+        now += (byte in b"[{") - (byte in b"]}")
+        deepest = max(deepest, now)
+    return deepest
+
+
 def unseal(data: bytes, secret: bytes, context: dict[str, Any]) -> bytes:
     """The plaintext, or an exception of any kind. Checks what a reader must check."""
     assert data[:15] == MAGIC
     length = int.from_bytes(data[15:19], "big")
     assert 1 <= length <= 1 << 20 and 19 + length <= len(data)
-    head, header = data[: 19 + length], json.loads(data[19 : 19 + length])
+    head = data[: 19 + length]
+    assert depth(head[19:]) <= 32  # before json.loads, which some library may have let overflow the stack of C
+    header = json.loads(head[19:])
     assert canonical(header) == head[19:]
     assert header["suite"] == 1 and type(header["suite"]) is int
     assert header["context"] == context

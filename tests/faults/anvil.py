@@ -61,5 +61,8 @@ class Anvil:
 
     def restore(self, name: Any) -> Any:
         """Go back to a snapshot, which is used up by it; returns a new one of the same state."""
+        # A block mined meanwhile would be counted and not be had. Whole seconds are all that can be set again.
+        rpc(self.w3, "evm_setIntervalMining", 0)
         assert rpc(self.w3, "evm_revert", name) is True
+        rpc(self.w3, "evm_setIntervalMining", 1)
         return self.snapshot()

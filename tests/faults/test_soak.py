@@ -81,10 +81,17 @@ class Soak:
         self.running[name] = start(Orders(self.world.folder / name, self.world.folder, number=number))
 
     def revive(self) -> None:
-        """Start again whoever died; nobody ends by itself otherwise."""
+        """Start again whoever died, as a supervisor does. By itself only a process ends whose endpoint failed while it
+        started, and says so in its last line.
+        """
         for name, process in list(self.running.items()):
-            if process.exitcode is not None:
+            if process.exitcode == 1:
+                last = (self.world.folder / f"{name}.log").read_text(errors="replace").splitlines()[-1]
+                assert last.startswith("error: http://127.0.0.1"), f"{name} ended by itself: {last}"
+                self.done["start refused"] += 1
+            elif process.exitcode is not None:
                 assert process.exitcode in (-signal.SIGKILL, 0), f"{name} ended with {process.exitcode}"
+            if process.exitcode is not None:
                 self.start(name)
 
     # Faults
@@ -104,6 +111,8 @@ class Soak:
         """Nobody home for a while, and then it goes on as if nothing had been."""
         process = self.running[self.rng.choice(sorted(self.running))]
         assert process.pid is not None
+        if process.exitcode is not None:
+            return
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(self.rng.uniform(0.5, 3.0))
         os.kill(process.pid, signal.SIGCONT)
@@ -119,9 +128,10 @@ class Soak:
     def end(self, name: str, how: signal.Signals) -> None:
         process = self.running[name]
         assert process.pid is not None
-        os.kill(process.pid, how)
+        if process.exitcode is None:
+            os.kill(process.pid, how)
         process.join(30)
-        assert process.exitcode in (0, -signal.SIGKILL), f"{name} ended with {process.exitcode}"
+        assert process.exitcode in (0, 1, -signal.SIGKILL), f"{name} ended with {process.exitcode}"
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_run__keys_are_in_a_remote_signer__plays_a_round_through_its_restart(
         node = start()
         world.play([node], lambda: bool(world.round(number).reports), PATIENCE)
         process.kill()
-        process.wait()
+        process.communicate()
         with pytest.raises(SignerFault, match="connection refused"):
             node.identity.sender.send(Call(world.keys[NAME].address, b""), intent="nothing")
         tick(node)  # the node goes on, and signs nothing

@@ -14,6 +14,7 @@ from validator.stages.node import Node
 
 # What a node holds in memory is either derived from events, and then forgotten, or stays right on any branch.
 FORGOTTEN = {"_chronicle", "epoch_secrets", "due_since", "score_failures", "waits", "history_checked", "grants_read"}
+FORGOTTEN |= {"peers_read", "released", "release_place", "exit_delays"}
 STAYS = {
     "w3": "the way to the chain",
     "deployment": "code and wiring, below every checkpoint",
@@ -27,12 +28,18 @@ STAYS = {
     "held": "by digest",
     "carry": "by digest of the last bundle, which chains to all before; `load_carry` compares",
     "backfill": "words for the log",
-    "transactions": "is rolled back with the journal",
-    "scoring": "a lock",
     "unsettled": "asked for anew in every tick",
     "stagger_seconds": "an option",
     "clock": "an option",
     "progress": "an option",
+    "transactions": "is rolled back with the journal",
+    "scoring": "a lock",
+    "peers": "rules, not what they found",
+    "keep_seconds": "an option",
+    "documents_pinned": "by digest",
+    "swept_at": "about the disk",
+    "sweep_due": "about the disk",
+    "engine": "an option",
 }
 
 
@@ -49,6 +56,7 @@ def test_forget_chain__after_a_rollback__derived_state_is_that_of_a_new_node(tmp
     assert list(node.chronicle.rounds()) == [1]
     node.epoch_secrets, node.due_since, node.waits = {1: b"s"}, {"close/1": 1.0}, {"round 1": "x"}
     node.score_failures, node.history_checked, node.grants_read = {(1, 1): (3, 9.0)}, 4, 5
+    node.peers_read, node.released, node.release_place, node.exit_delays = 7, {1}, (3, 4), {1: 9}
     node.held, node.carry = {(b"d", 0, 1)}, Carry()
     journal.rollback(4)
     node.forget_chain()

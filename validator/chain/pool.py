@@ -202,6 +202,9 @@ class Pool(JSONBaseProvider):
                 raise WrongChain(f"{status.name} serves chain {status.chain_id}, not {wanted}: check the RPC addresses")
         if all(status.condition is not Condition.HEALTHY for status in statuses):
             raise RpcFault("; ".join(status.reason for status in statuses))
+        for status in statuses:
+            if status.condition is not Condition.HEALTHY:
+                _tell_set_aside(status.name, status.condition, status.reason)
 
     def anchor(self, number: int, hash_: bytes) -> None:
         """Block ``number``, which was scanned as final: all endpoints are held to its hash from now on."""
@@ -355,8 +358,8 @@ class Pool(JSONBaseProvider):
         if before is verdict.condition:
             return
         if verdict.condition is not Condition.HEALTHY:
-            told = {"endpoint": member.endpoint.name, "condition": str(verdict.condition), "reason": verdict.reason}
-            _log.warning("RPC endpoint set aside", **told)
+            if before is not Condition.UNKNOWN:  # `start` tells of the first survey, unless it ends in an error
+                _tell_set_aside(member.endpoint.name, verdict.condition, verdict.reason)
         elif before is not Condition.UNKNOWN:
             _log.info("RPC endpoint is back", endpoint=member.endpoint.name, head=member.head)
 
@@ -385,6 +388,10 @@ def _may_take(member: _Member) -> bool:
     """
     hiccup = member.condition is Condition.FAILING and member.setbacks <= HICCUPS
     return member.condition in _SENDABLE or hiccup
+
+
+def _tell_set_aside(name: str, condition: Condition, reason: str) -> None:
+    _log.warning("RPC endpoint set aside", endpoint=name, condition=str(condition), reason=reason)
 
 
 def _told(member: _Member) -> str:

@@ -144,6 +144,8 @@ class Node:
         self.score_failures = {}
         self.waits = {}
         self.history_checked = self.grants_read = 0
+        self.peers_read = -1
+        self.released, self.release_place, self.exit_delays = set(), (0, 0), {}
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""
