@@ -36,6 +36,8 @@ AUDITED = 4
 SECOND_DEATHS = (0, 1, 0, 5)
 """After how many further places a restarted process dies again, by turns; 0: it does not."""
 FEWEST = 200
+BY_CHANCE = ("set_endpoint_range",)
+"""What a process writes when an endpoint was slow, not because of the round."""
 
 SAMPLE = [
     "within record RoundClosed",
@@ -130,7 +132,7 @@ def reference(stage: Stage) -> list[str]:
     stage.set_back()
     stage.play(stage.number)
     check(stage, stage.number - 1)
-    return stage.places()
+    return [place for place in stage.places() if not place.endswith(BY_CHANCE)]
 
 
 @pytest.mark.timeout(400)
