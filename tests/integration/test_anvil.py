@@ -33,15 +33,10 @@ COIN = 10**18
 
 
 def binary() -> Path:
-    """anvil, from npm if it is not there yet."""
-    pattern = "node_modules/@foundry-rs/anvil-*/bin/anvil*"
-    found = next(CONTRACTS_FOLDER.glob(pattern), None)
+    """anvil, as npm has brought it."""
+    found = next(CONTRACTS_FOLDER.glob("node_modules/@foundry-rs/anvil-*/bin/anvil*"), None)
     if found is None:
-        with suppress(OSError):
-            subprocess.run(["npm", "ci", "--loglevel=error"], cwd=CONTRACTS_FOLDER, check=False, capture_output=True)
-        found = next(CONTRACTS_FOLDER.glob(pattern), None)
-    if found is None:
-        pytest.skip("npm has brought no anvil for this platform: run scripts/contracts check where Node.js is")
+        pytest.fail("anvil is not there: run `scripts/contracts install`, which needs Node.js")
     return found
 
 
