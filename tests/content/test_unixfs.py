@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+from aleph_cid import CidHasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,17 @@ class Blocks:
 @pytest.mark.parametrize(("size", "cid"), KNOWN_V1.items())
 def test_build__zeros_in_256_kib_chunks__has_the_cid_of_ipfs_add(size: int, cid: str) -> None:
     assert str(root(bytes(size), 256 * KIB, 174)) == cid
+
+
+@settings(max_examples=20, deadline=None)
+@given(pieces=st.integers(0, 180), more=st.integers(-1, 1), seed=st.integers(0, 2**32 - 1))
+def test_build__any_file__has_the_cid_that_another_implementation_finds(pieces: int, more: int, seed: int) -> None:
+    pattern = random.Random(seed).randbytes(977)
+    data = (pattern * (262_144 * pieces // 977 + 2))[: max(0, 262_144 * pieces + more)]
+    other = CidHasher.for_ipfs_v1_raw_leaves()
+    other.update(data)
+
+    assert str(root(data, 256 * KIB, 174)) == other.finalize()
 
 
 def _build_v0(blocks: Blocks, data: bytes) -> Cid:

@@ -18,6 +18,7 @@ import yaml
 from tests.cli.commands import environment, validator
 from validator.actions.connect import open_node, open_view
 from validator.chain.devchain import DevChain
+from validator.content import open_store
 from validator.settings import Settings, load_settings
 from validator.stages.round import tick
 
@@ -168,6 +169,30 @@ def test_compose__ports__are_published_on_loopback_for_who_listens_outside_it():
     }
     assert all(port.startswith("127.0.0.1:") for port in published)
     assert {port.split(":")[-1] for port in published} == listening
+
+
+# Laid over it: a Kubo daemon in place of the shared folder
+
+OVERLAY: dict[str, Any] = yaml.safe_load((DOCKER / "compose.kubo.yml").read_text())
+
+
+def test_kubo__daemon__is_pinned_fenced_in_and_published_nowhere():
+    kubo = OVERLAY["services"]["kubo"]
+    assert re.fullmatch(r"ipfs/kubo:v\d+\.\d+\.\d+", kubo["image"])
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", kubo["user"])
+    assert (kubo["read_only"], kubo["cap_drop"], "ports" in kubo) == (True, ["ALL"], False)
+    assert "no-new-privileges:true" in kubo["security_opt"]
+    assert kubo["network_mode"] == SERVICES["found"]["network_mode"]
+    assert [volume.split(":")[0] for volume in kubo["volumes"]] == list(OVERLAY["volumes"])
+
+
+def test_kubo__network__is_founded_on_it_once_it_is_well():
+    found = OVERLAY["services"]["found"]
+    assert found["command"][:2] == SERVICES["found"]["command"][:2]
+    assert found["depends_on"] == {"kubo": {"condition": "service_healthy"}}
+    assert OVERLAY["services"].keys() == {"kubo", "found"}
+    content = load_settings(content=found["command"][2]).content_spec()
+    assert [source.name for source in open_store(content).status()] == ["kubo:127.0.0.1:5001"]
 
 
 # What runs in it
