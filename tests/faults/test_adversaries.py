@@ -126,9 +126,13 @@ def lie(node: Node) -> None:
     node.journal.take_step = take  # type: ignore[method-assign]
 
 
-def test_validator__copies_a_commit__cannot_reveal_it_and_pays(world: TinyWorld, nodes: list[Node]):
+def test_validator__copies_a_commit__cannot_reveal_it_and_pays(
+    world: TinyWorld, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+):
     world.contribute(CLEAN, NOISE)
     honest, copycat = nodes[:LIAR], nodes[LIAR]
+    commits = commit.run  # it waits for others to commit
+    monkeypatch.setattr(commit, "run", lambda node, state: None if node is copycat else commits(node, state))
     world.play(nodes, lambda: len(world.round(1).reports) == 4)
     until_committed(world, honest, 1, 3)
     copied = world.round(1).commits[identity(nodes[0]).operator.lower()]

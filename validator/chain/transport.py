@@ -70,13 +70,13 @@ class Transport:
     """
 
     def __init__(
-        self, timeout: float, *, limit: int = RESPONSE_LIMIT, ca_file: str | None = None, certificate: str | None = None
+        self, timeout: float, *, limit: int | None = None, ca_file: str | None = None, certificate: str | None = None
     ) -> None:
-        """``limit`` of an answer in bytes. For https: ``ca_file`` holds the authorities to trust instead of the
-        system's, ``certificate`` our own certificate and its key (both PEM).
+        """``limit`` of an answer in bytes, RESPONSE_LIMIT if not given. For https: ``ca_file`` holds the authorities to
+        trust instead of the system's, ``certificate`` our own certificate and its key (both PEM).
         """
         self.timeout = timeout
-        self._limit = limit
+        self._limit = RESPONSE_LIMIT if limit is None else limit
         self._http = urllib3.PoolManager(maxsize=8, retries=False, ca_certs=ca_file, cert_file=certificate)
         self._http.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 

@@ -133,7 +133,8 @@ def wrap(secret: bytes, public: bytes, info: bytes, suite: int = SUITE) -> bytes
             return _suite(suite).encrypt(secret, _hybrid_public(public), info=info)
         return _suite(suite).encrypt(secret, X25519PublicKey.from_public_bytes(public), info=info)
     except ValueError:
-        raise BadKey(f"this is no public key of suite {suite}: ask its owner for the right one") from None
+        kind = "an ML-KEM-768 and X25519" if suite == HYBRID else "an X25519"
+        raise BadKey(f"this is not {kind} public key: ask its owner for the right one") from None
 
 
 def unwrap(wrapped: bytes, secret: bytes, info: bytes, suite: int = SUITE) -> bytes | None:
