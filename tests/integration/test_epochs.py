@@ -23,7 +23,7 @@ PLAIN = b"records of a contributor"
 class Keyed(World):
     """A DAO with validators and one key epoch, and nothing to score by."""
 
-    def _found(self, parts: object, parameters: Parameters) -> None:
+    def _found(self, parameters: Parameters) -> None:
         self.wallet = found(self.home("steward"), parameters, None, "finalized")
         for name in ("steward", *self.names):
             self._point(name)
