@@ -17,7 +17,7 @@ from validator.demo.play import SHARES
 
 COMMAND = [sys.executable, "-m", "validator", "demo"]
 GARBAGE = ("mislabelled", "noise", "duplicate", "replayed", "malformed")
-PATIENCE = 240
+PATIENCE = 480  # two demonstrations run side by side on two cores
 
 
 @pytest.mark.timeout(PATIENCE + 30)
