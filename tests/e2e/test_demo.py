@@ -46,12 +46,19 @@ def test_demo__json__pays_honest_contributors_and_the_audit_agrees(seed: int):
     assert statuses >= {"paid", "below_noise", "duplicate", "replayed", "malformed", "undecryptable", "oversized"}
 
 
-@pytest.mark.timeout(PATIENCE + 30)
+def interruptible() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would we."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.timeout(PATIENCE + 90)
 def test_demo__terminal__leaves_the_explorer_running_until_interrupted(tmp_path: Path):
     out = tmp_path / "out"
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "COLUMNS": "140"}
     with out.open("wb") as file:
-        process = subprocess.Popen([*COMMAND, "--seed", "1"], stdout=file, stderr=file, env=environment)
+        process = subprocess.Popen(
+            [*COMMAND, "--seed", "1"], stdout=file, stderr=file, env=environment, preexec_fn=interruptible
+        )
     try:
         deadline = time.monotonic() + PATIENCE
         while not (found := re.search(r"The explorer is at (http://127\.0\.0\.1:\d+)", out.read_text())):

@@ -86,6 +86,10 @@ def audit(
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory())) if from_chain else home
         settings = settings_for(place, rpc=rpc, contract=contract, content=content, engine=engine, devices=devices)
+        if deepest > 2:
+            import torch
+
+            torch.set_num_threads(settings.threads)
         # Levels 1 and 2 compute nothing: no worker is hired for them.
         where = stack.enter_context(engine_of(settings) if deepest > 2 else nullcontext(IN_PROCESS))
         auditing = Auditing(open_view(settings, Reading()), settings, deepest, report, publish, as_json, where)
