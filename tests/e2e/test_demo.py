@@ -37,9 +37,12 @@ def test_demo__json__pays_honest_contributors_and_the_audit_agrees(seed: int):
     assert answer["shares"]["clean"] + answer["shares"]["narrow"] >= 0.95
     assert sum(answer["shares"][kind] for kind in GARBAGE) <= 0.02
     assert answer["audit"] == {"level": 4, "match": True, "signatures": 3}
+    assert answer["rounds"][0]["paid"] > 0
     for played in answer["rounds"]:
-        assert 0 < played["paid"] <= played["pool"]
-        assert all(played["gas"][name] > 21_000 for name in ("commit", "attest", "finalise", "submit", "claim"))
+        # What a second crowd of the same kind brings is little, by some seeds of the chain nothing beyond the noise.
+        assert 0 <= played["paid"] <= played["pool"]
+        assert all(played["gas"][name] > 21_000 for name in ("commit", "attest", "finalise", "submit"))
+        assert (played["gas"]["claim"] > 21_000) == (played["paid"] > 0)
         assert {c["kind"] for c in played["contributions"]} == set(SHARES)
         assert all((c["status"] == "paid") == (c["score"] > 0) for c in played["contributions"])
     statuses = {c["status"] for played in answer["rounds"] for c in played["contributions"]}

@@ -148,7 +148,9 @@ def _show(console: Console, played: list[Played], verdict: dict[str, Any], summa
     for item in played:
         print_round(console, item)
     print_shares(console, summary["shares"])
-    print_gas(console, played[-1].gas)
+    # Where nobody earned anything in the last round, nobody claimed.
+    latest = {name: next((item.gas[name] for item in reversed(played) if item.gas[name]), 0) for name in played[-1].gas}
+    print_gas(console, latest)
     words = "the same bits" if verdict["match"] else f"NO MATCH: {verdict['difference']}"
     console.print(f"\n[bold]Audit[/]  round {verdict['round']} re-executed from scratch: {words}")
     console.print(f"[dim]{summary['seconds']} s in all[/]")
