@@ -97,7 +97,8 @@ def checks(w3: Web3, contract: str, number: int, first: int, source: str) -> Ite
 
     def events(of: Contract, name: str, **only: int) -> list[Document]:
         spans = [(start, min(start + 2000, end) - 1) for start in range(first, end, 2000)]
-        return [dict(log["args"]) for span in spans for log in of.events[name]().get_logs(only, *span)]
+        logs = [log for span in spans for log in of.events[name]().get_logs(only, *span)]
+        return [{**log["args"], "place": (log["blockNumber"], log["logIndex"])} for log in logs]
 
     end = w3.eth.get_block("finalized")["number"] + 1
     rounds, chain = at("ScoringRounds", contract), w3.eth.chain_id
@@ -109,7 +110,8 @@ def checks(w3: Web3, contract: str, number: int, first: int, source: str) -> Ite
     parts = [{"name": name, "type": kind} for kind, name in map(str.split, ATTESTATION.split(","))]
     domain = {"name": "Proof of Contribution", "version": "1", "chainId": chain, "verifyingContract": contract}
     message = encode_typed_data(domain, {"ScoreAttestation": parts}, dict(answer))
-    signers = {joined["operator"]: joined["signer"] for joined in events(members, "ValidatorJoined")}
+    joined = [event for event in events(members, "ValidatorJoined") if event["place"] < closed["place"]]
+    signers = {event["operator"]: event["signer"] for event in joined}  # who comes back later may sign by another key
     shown = [e for e in events(rounds, "Attested", round=number) if e["attestation"] == answer]
     signed = {e["operator"]: Account.recover_message(message, signature=e["signature"]) for e in shown}
     good = [operator for operator, signer in signed.items() if signer == signers[operator]]
