@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, cast
 
 import pytest
 
@@ -121,6 +122,21 @@ def test_scan__many_blocks__comes_in_bounded_batches(play: Play) -> None:
         assert batch.checkpoint.number - before <= 7
         events.extend(batch.events)
     assert tuple(events) == whole.events
+
+
+def test_scan__many_events__comes_in_bounded_batches(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = follow(play, finality=0).scan(None)
+    monkeypatch.setattr("validator.chain.follower.MOST_EVENTS", 3)
+    follower, batch = follow(play, finality=0, first_range=2), cast("Batch | None", None)
+    events, sizes = list[object](), list[int]()
+    while batch is None or not batch.caught_up:
+        batch = follower.scan(batch.checkpoint if batch else None)
+        events.extend(batch.events)
+        sizes.append(len(batch.events))
+    assert tuple(events) == whole.events
+    most = max(Counter(event.block // 2 for event in whole.events).values())  # what one range can add
+    assert len(sizes) > 1
+    assert max(sizes) < 3 + 2 * most
 
 
 @pytest.mark.parametrize(("depth", "ranges"), [(1, 2_000), (20, 10)])

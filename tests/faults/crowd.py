@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from eth_utils.address import to_checksum_address
 
 from tests.faults.anvil import Anvil
 from tests.faults.checks import ask
@@ -13,31 +15,43 @@ from tests.support import World
 from validator.content import Cid
 from validator.envelope import Context, seal
 
-ACCOUNTS = 100
+ACCOUNTS, BATCH = 100, 100
 OPTIONS = ("--gas-limit", "1000000000")
 """What an anvil needs that takes hundreds of submissions into a block."""
 
 
-def submit_all(world: World, chain: Anvil, count: int, payload: Callable[[], bytes], patience: float = 900.0) -> int:
-    """Seal, store and submit `count` payloads; anvil signs for the accounts. Returns bytes of all envelopes."""
+def submit_all(
+    world: World,
+    chain: Anvil,
+    count: int,
+    payload: Callable[[], bytes],
+    accounts: Sequence[str] = (),
+    *,
+    sealed: bool = True,
+    patience: float = 900.0,
+) -> int:
+    """Seal (unless told not to), store and submit `count` payloads by `accounts` in turn; anvil signs for them. Returns
+    bytes of all envelopes.
+    """
     deployment, registry = world.wallet.deployment, world.wallet.registry
     dao_key, (_, _, deposit) = world.wallet.contracts.dao.key_of(1), world.wallet.contracts.rounds.submission_terms()
+    whose = list(accounts) or [key.address for key in chain.keys[:ACCOUNTS]]
     first = registry.count()
-    nonces = [world.w3.eth.get_transaction_count(key.address) for key in chain.keys[:ACCOUNTS]]
+    nonces = [world.w3.eth.get_transaction_count(to_checksum_address(account)) for account in whose]
     calls, size = list[dict[str, Any]](), 0
     for index in range(count):
-        account = chain.keys[index % ACCOUNTS].address
-        context = Context(deployment.chain_id, deployment.rounds.lower(), 1, account.lower())
-        sealed = seal(payload(), [dao_key], context)
-        size += len(sealed)
-        cid: Cid = world.wallet.store.put(sealed)
-        call = registry.submit(cid.digest, cid.codec_byte, len(sealed), 1, deposit)
-        given = {"from": account, "to": call.to, "data": "0x" + call.data.hex(), "value": hex(call.value)}
-        calls.append({**given, "gas": hex(300_000), "nonce": hex(nonces[index % ACCOUNTS] + index // ACCOUNTS)})
+        turn, account = divmod(index, len(whose))
+        context = Context(deployment.chain_id, deployment.rounds.lower(), 1, whose[account].lower())
+        envelope = seal(payload(), [dao_key], context) if sealed else payload()
+        size += len(envelope)
+        cid: Cid = world.wallet.store.put(envelope)
+        call = registry.submit(cid.digest, cid.codec_byte, len(envelope), 1, deposit)
+        given = {"from": whose[account], "to": call.to, "data": "0x" + call.data.hex(), "value": hex(call.value)}
+        calls.append({**given, "gas": hex(300_000), "nonce": hex(nonces[account] + turn)})
     # Many to a block: from now on one comes every second. To switch mining by transactions off and on again would end
     # the mining by the clock, and with it the chain's time.
     rpc(chain.w3, "evm_setIntervalMining", 1)
-    for start in range(0, len(calls), ACCOUNTS):
-        ask(chain.url, [("eth_sendTransaction", call) for call in calls[start : start + ACCOUNTS]])
+    for start in range(0, len(calls), BATCH):
+        ask(chain.url, [("eth_sendTransaction", call) for call in calls[start : start + BATCH]])
     wait(lambda: registry.count() == first + count, patience)
     return size

@@ -41,7 +41,7 @@ Accepts = Callable[[int, int], bool]
 
 NAME = "response"
 AHEAD_BYTES = 64 << 20
-"""Records of parts that are held before they are judged, at most: each is of use only if those before it are refused."""
+"""Of records that are held before they are judged, at most: each is of use only if those before it are refused."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +89,10 @@ class Response:
         engine: Engine = IN_PROCESS,
     ) -> Scores:
         """What each of `parts` adds to the reference and the parts accepted before it; see `judged`."""
-        found, done = list[Scores](), 0
+        found = list[Scores]()
         for one in self.judged(parts, accepts, count=len(parts), chunk=chunk, engine=engine):
             found.append(one)
-            done += 1
-            _tell(progress, done, len(parts))
+            _tell(progress, len(found), len(parts))
         nothing = torch.zeros(0, dtype=torch.float64)
         return Scores(
             torch.cat([nothing, *(one.values for one in found)]), torch.cat([nothing, *(one.stderr for one in found)])

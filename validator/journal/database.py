@@ -185,7 +185,9 @@ class Journal:
         """The events of the given names in chain order, however many there are: some of each are in memory at a
         time.
         """
-        return heapq.merge(*(self._each(name, after_block) for name in names), key=lambda row: (row.block, row.log_index))
+        return heapq.merge(
+            *(self._each(name, after_block) for name in names), key=lambda row: (row.block, row.log_index)
+        )
 
     def _each(self, name: str, after_block: int) -> Iterator[Row]:
         after = (after_block, 2**62)

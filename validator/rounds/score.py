@@ -100,7 +100,8 @@ def score_round(
     `problem`: model, anchor and queries of the manifest. `record_key`: secret key of the record hash. `memory`: what
     was paid before under the same weights (see memory.py); it counts as part of the anchor. `probes`: a fitted
     estimator to score with instead of fitting one (audit level 3). `engine`: where it is computed, and `chunk_bytes`:
-    records that are held at once, about; of no consequence for a bit. Pure: equal arguments give equal bytes on every machine.
+    records that are held at once, about; of no consequence for a bit. Pure: equal arguments give equal bytes on every
+    machine.
     """
     check_versions(manifest.versions)
     hashed_anchor = problem.anchor
@@ -114,7 +115,7 @@ def score_round(
     except (exact.ExactError, influence.InfluenceError) as error:
         raise ScoringFault(f"round {terms.round} cannot be scored under its manifest: {error}") from error
     lines = _lines(manifest, terms.pool, tally.judged)
-    probes, accepted, kept = fitted.to_bytes(), ascending(tally.accepted), tally.kept.records()
+    probes, accepted, kept = fitted.to_bytes(), ascending(bytes(tally.accepted)), tally.kept.records()
     files = _Files(digests.probes(probes), digests.accepted(accepted), len(accepted) // HASH_BYTES)
     packed = b""
     if kept is not None:

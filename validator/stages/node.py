@@ -26,7 +26,6 @@ from validator.rounds.types import Carry
 from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
 
-
 LATEST_ROUNDS = 8
 """Rounds whose manifests are kept, though they are over: those under way most likely have the same."""
 
