@@ -9,6 +9,7 @@ from tests.rounds.tiny import FILES, KEY, MANIFEST, TERMS, digest, judge, opened
 from validator.influence import Problem, Records
 from validator.rounds.carry import carry_after
 from validator.rounds.evidence import EvidenceError, outcome, parse_evidence, sealed
+from validator.rounds.hashes import Hashes
 from validator.rounds.redundancy import record_hash
 from validator.rounds.score import (
     ProbesMismatch,
@@ -48,7 +49,7 @@ def test_score_round__again__gives_the_same_bytes_and_so_do_its_published_probes
 
 def test_score_round__repeats_of_anchor_earlier_round_and_earlier_contribution__are_dropped(problem: Problem):
     known = records("known", 5)
-    carry = Carry(known=frozenset(record_hash(KEY, known.inputs[i], known.targets[i]) for i in range(5)))
+    carry = Carry(known=Hashes.of(record_hash(KEY, known.inputs[i], known.targets[i]) for i in range(5)))
     fresh = records("good", 20)
     mixed = Records(torch.cat([fresh.inputs, known.inputs]), torch.cat([fresh.targets, known.targets]))
     evidence = judge(problem, opened(problem.anchor, mixed, fresh), carry).evidence

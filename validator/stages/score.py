@@ -78,23 +78,26 @@ def _judge(
     context = dao_context(*place, node.deployment.dao, manifest.sealed.key_epoch)
     keys = EpochKeys(node.epoch_secrets)
     judgement = load_judgement(node.store, manifest, keys, context)
-    opened = open_all(submitted, included, manifest, keys, place, lambda item: fetch.read_envelope(node, item))
-    return score_round(
-        terms_of(state, *place),
-        manifest,
-        carry,
-        judgement.problem,
-        judgement.record_key,
-        opened,
-        Digests(
-            probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
-            accepted=file_digest,
-            memory=lambda data, epoch: name_memory(keys, data, epoch),
-        ),
-        memory=load_memory(node.store, manifest, carry, keys, judgement.problem.anchor),
-        progress=Eta(state.round, node.progress),
-        engine=node.engine,
-    )
+    memory = load_memory(node.store, manifest, carry, keys, judgement.problem.anchor)
+    with contextlib.closing(
+        open_all(submitted, included, manifest, keys, place, lambda item: fetch.read_envelope(node, item))
+    ) as opened:
+        return score_round(
+            terms_of(state, *place),
+            manifest,
+            carry,
+            judgement.problem,
+            judgement.record_key,
+            opened,
+            Digests(
+                probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
+                accepted=file_digest,
+                memory=lambda data, epoch: name_memory(keys, data, epoch),
+            ),
+            memory=memory,
+            progress=Eta(state.round, node.progress),
+            engine=node.engine,
+        )
 
 
 def _sealed_probes(node: Node, manifest: Manifest, probes: bytes) -> bytes:
