@@ -102,7 +102,7 @@ def test_init__configuration_is_there__makes_keys_once_and_never_overwrites(run:
     assert files(home) == before
 
 
-@pytest.mark.parametrize("name", ["keys/account.json", "keys/hpke.json", "protection.sqlite"])
+@pytest.mark.parametrize("name", ["keys/account.json", "keys/hpke.json"])
 def test_init__a_part_of_the_keys_is_missing__refuses_and_makes_nothing(run: Zygote, tmp_path: Path, name: str):
     home = tmp_path / "home"
     run("keys", "create", "--light", "--home", str(home)).answered()

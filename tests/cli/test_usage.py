@@ -28,6 +28,8 @@ BAD_VALUES = [
     (["init", "--set", "port"], "NAME=VALUE"),
     (["init", "--set", "home=/"], "--set home=/"),
     (["init", "--set", "prot=1"], "--set prot=1"),
+    (["restore", "no-such-folder"], "no-such-folder"),
+    (["restore", __file__], "is a file"),
     (["join", "0"], "stake"),
     (["join", "much"], "stake"),
     (["join", "1e18"], "stake"),

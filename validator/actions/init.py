@@ -33,7 +33,7 @@ def init(settings: Settings, given: bool, *, light: bool = False, ask: bool = Fa
     """Make what this home lacks: keys with an empty signing history, and `validator.toml`. Nothing is overwritten.
 
     `given`: whether options were given on the command line. They would be lost beside a file that exists, so that is
-    refused before anything is made. Raises HomeError for half a set of keys, or one without its signing history.
+    refused before anything is made. Raises HomeError for half a set of keys.
     """
     config = settings.path(CONFIG_NAME)
     if config.exists() and given:
@@ -49,13 +49,15 @@ def init(settings: Settings, given: bool, *, light: bool = False, ask: bool = Fa
 
 
 def _complete(settings: Settings) -> bool:
-    """Whether there is a whole set of keys; a part of one is refused."""
-    names = [HPKE, PROTECTION] if settings.signer_url else [ACCOUNT, HPKE, PROTECTION]
-    found = [name for name in names if settings.path(name).exists()]
-    if not found or found == names:
-        return bool(found)
-    lacking = ", ".join(name for name in names if name not in found)
-    raise HomeError(
-        f"{settings.home} has {', '.join(found)} and lacks {lacking}: restore what is missing from a backup; a signing "
-        "history comes with `validator keys protection-import`, `-rebuild` or, for a key that never signed, `-create`"
-    )
+    """Whether there is a whole set of keys; a part of one is refused. Keys that came back without their signing history
+    are whole: the check says how to get it, and no node starts before.
+    """
+    names = [HPKE] if settings.signer_url else [ACCOUNT, HPKE]
+    found = [name for name in (*names, PROTECTION) if settings.path(name).exists()]
+    lacking = [name for name in names if name not in found]
+    if found and lacking:
+        raise HomeError(
+            f"{settings.home} has {', '.join(found)} and lacks {', '.join(lacking)}: restore what is missing from "
+            "where you saved it, or move the rest away"
+        )
+    return bool(found)

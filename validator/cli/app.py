@@ -9,6 +9,7 @@ import typer
 
 from validator.cli import (
     audit,
+    backup,
     check,
     content,
     contributor,
@@ -48,7 +49,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
 app.add_typer(content.app, name="content")
-for room in (version, init, devchain, node, preflight, convert, contributor, faults, web, demo):
+for room in (version, init, backup, devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
 
 

@@ -16,8 +16,9 @@ from validator.chain.endpoint import mask
 from validator.chain.errors import RpcFault
 from validator.chain.finality import heights
 from validator.chain.rpc import connect, understood
+from validator.chain.types import Phase
 from validator.envelope import public_key
-from validator.rounds.lifecycle import Fact, Phase
+from validator.rounds.lifecycle import Fact
 from validator.rounds.score import version_gap
 from validator.settings import Settings
 from validator.stages.documents import load_manifest
