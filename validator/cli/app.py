@@ -11,6 +11,7 @@ import typer
 
 from validator.cli import (
     audit,
+    backup,
     check,
     content,
     contributor,
@@ -20,11 +21,13 @@ from validator.cli import (
     devchain,
     exact,
     faults,
+    init,
     keys,
     keys_import,
     node,
     preflight,
     upkeep,
+    version,
     web,
 )
 from validator.errors import ValidatorError
@@ -48,7 +51,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
 app.add_typer(content.app, name="content")
-for room in (devchain, node, preflight, convert, contributor, faults, web, demo):
+for room in (version, init, backup, devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
 
 
