@@ -22,8 +22,8 @@ EXTRA = {("dao", "init"): ("--dev-tokens", "--light"), ("keys", "protection-rebu
 
 
 def refusing(option: str) -> list[tuple[str, ...]]:
-    """Commands with an option, but for the preflight: that one goes on, and tells in a line of its own."""
-    return [words for words, _ in valued(option) if words != ("check",)]
+    """Commands with an option, but for those that go on to tell everything in a line of its own."""
+    return [words for words, _ in valued(option) if words not in (("check",), ("init",))]
 
 
 def complete(words: tuple[str, ...], *more: str) -> list[str]:

@@ -76,7 +76,7 @@ def test_metrics__names__carry_their_units_and_few_labels(exposed: str) -> None:
     plain = {  # states and counts of things, which have no unit
         *("poc_chain_up", "poc_content_up", "poc_ready", "poc_rpc_healthy", "poc_round_phase", "poc_round_attempt"),
         *("poc_round_attestations", "poc_tick_failures_in_a_row", "poc_transactions_unsettled"),
-        *("poc_deadlines_missed_now", "process_open_fds", "process_max_fds"),
+        *("poc_deadlines_missed_now", "poc_rounds_unscorable", "process_open_fds", "process_max_fds"),
     }
     for name in names(exposed) - plain:
         assert name.endswith(units), name

@@ -18,6 +18,7 @@ from validator.rounds.score import (
     check_versions,
     own_versions,
     score_round,
+    version_gap,
 )
 from validator.rounds.types import Carry, Status
 
@@ -100,6 +101,17 @@ def test_check_versions__other_arithmetic__names_what_to_do(step: int, hint: str
     own = own_versions()
     with pytest.raises(VersionMismatch, match=hint):
         check_versions(own.model_copy(update={"exact": own.exact + step}))
+
+
+def test_version_gap__several_differ__names_all_of_them_and_what_follows():
+    own = own_versions()
+    wanted = own.model_copy(update={"influence": own.influence + 1, "rounds": own.rounds - 1})
+    gap = version_gap(wanted)
+    assert f"influence version {own.influence + 1} (this node computes version {own.influence})" in gap
+    assert f"rounds version {own.rounds - 1} (" in gap
+    assert "upgrade this node" in gap
+    assert "nothing is scored or attested" in gap
+    assert version_gap(own) == ""
 
 
 def test_evidence__read_back__is_the_same_and_its_roots_follow(problem: Problem):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
+from typing import Any
 
 import typer
 
 from validator.cli import (
     audit,
+    backup,
     check,
     content,
     contributor,
@@ -18,11 +21,13 @@ from validator.cli import (
     devchain,
     exact,
     faults,
+    init,
     keys,
     keys_import,
     node,
     preflight,
     upkeep,
+    version,
     web,
 )
 from validator.errors import ValidatorError
@@ -46,14 +51,20 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
 app.add_typer(content.app, name="content")
-for room in (devchain, node, preflight, convert, contributor, faults, web, demo):
+for room in (version, init, backup, devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
+
+
+@cache
+def command() -> Any:  # noqa: ANN401 - typer's private copy of Click
+    """The tree as it is run: built once, however many processes are forked from this one."""
+    return typer.main.get_command(app)
 
 
 def main() -> None:
     """Run the command line. Whatever a reader can mend is one line on standard error and a non-zero exit."""
     try:
-        code = app(standalone_mode=False)
+        code = command()(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED)
     except typer.TyperException as error:

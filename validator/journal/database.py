@@ -297,20 +297,41 @@ class Journal:
             )
 
 
-def migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Apply the numbered SQL files newer than the file's `user_version`, each in one transaction with its number."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    files = sorted(
-        (entry for entry in resources.files("validator.journal").joinpath("migrations").iterdir()),
-        key=lambda entry: entry.name,
-    )
+def migrations() -> dict[int, str]:
+    """The numbered SQL files that make a journal, by number, ascending."""
+    files = sorted(resources.files("validator.journal").joinpath("migrations").iterdir(), key=lambda entry: entry.name)
     named = [entry for entry in files if entry.name.endswith(".sql")]
     scripts = {int(entry.name[:4]): entry.read_text() for entry in named}
     assert len(scripts) == len(named), "internal error: two migrations have one number, and one of them would be lost"
+    return scripts
+
+
+def schema() -> int:
+    """The schema that this release writes: the number of its last migration."""
+    return max(migrations())
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Apply the numbered SQL files newer than the file's `user_version`, each in one transaction with its number.
+
+    Killed between two of them, it goes on with the next one; two processes may try at once.
+    """
+    scripts = migrations()
+    version = _version(db)
     if version > max(scripts):
         raise JournalError(
-            f"{path} was written by a newer release (schema {version}); run that release, or restore a backup"
+            f"{path} was written by a newer release (schema {version}, here {max(scripts)}); run that release, or "
+            "restore a backup"
         )
-    for number, script in sorted(scripts.items()):
-        if number > version:
-            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    for number in [number for number in scripts if number > version]:
+        try:
+            db.executescript(f"BEGIN IMMEDIATE;\n{scripts[number]}\nPRAGMA user_version = {number};\nCOMMIT;")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if _version(db) < number:  # else another process was faster
+                raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

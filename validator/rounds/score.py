@@ -66,17 +66,29 @@ def own_versions() -> Versions:
     return Versions(exact=exact.VERSION, influence=influence.VERSION, rounds=VERSION)
 
 
+def version_gap(wanted: Versions) -> str:
+    """Why this node must not score what the manifest wants, and what to do about it, in one line; "" when it may.
+
+    Its answer would not be the others': at best no quorum, at worst a wrong one.
+    """
+    own = own_versions().model_dump()
+    wrong = {name: getattr(wanted, name) for name in own if getattr(wanted, name) != own[name]}
+    if not wrong:
+        return ""
+    told = ", ".join(f"{name} version {want} (this node computes version {own[name]})" for name, want in wrong.items())
+    newer = [name for name, want in wrong.items() if want > own[name]]
+    cure = (
+        "upgrade this node"
+        if newer
+        else "this node is newer: run the release that has them until the DAO publishes a manifest for this one"
+    )
+    return f"the manifest wants {told}; {cure}; until then nothing is scored or attested for it"
+
+
 def check_versions(wanted: Versions) -> None:
     """Raises `VersionMismatch` unless this node computes exactly what the manifest wants."""
-    for name, own in own_versions().model_dump().items():
-        want = getattr(wanted, name)
-        if want != own:
-            hint = (
-                "upgrade this node"
-                if want > own
-                else "this node is newer: run the release that the DAO's manifest names"
-            )
-            raise VersionMismatch(f"the manifest wants {name} version {want}, this node computes version {own}; {hint}")
+    if gap := version_gap(wanted):
+        raise VersionMismatch(gap)
 
 
 def score_round(

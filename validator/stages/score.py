@@ -12,7 +12,7 @@ from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.evidence import Outcome, outcome
 from validator.rounds.lifecycle import RoundState
-from validator.rounds.score import Digests, Judged, score_round
+from validator.rounds.score import Digests, Judged, check_versions, score_round
 from validator.rounds.types import Carry, Submission, Terms
 from validator.stages import fetch
 from validator.stages.documents import PROBES_INFO, dao_context, file_digest, load_carry, load_judgement
@@ -30,9 +30,13 @@ class KeysMissing(ValidatorError):
 
 
 def run(node: Node, state: RoundState, manifest: Manifest) -> None:
-    """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned."""
+    """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned.
+
+    Raises VersionMismatch, before anything is fetched or opened, where the manifest wants another scorer than this one.
+    """
     if node.journal.step(state.round, state.attempt, "scored") is not None:
         return
+    check_versions(manifest.versions)
     submitted, included = fetch.of_round(node, state), state.included()
     carry = carry_into(node, state)
     missing = _missing_epochs(node, manifest, carry, [item for item in submitted if item.id in included])
