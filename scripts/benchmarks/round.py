@@ -28,9 +28,10 @@ from measure import machine
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 SIZES = (10, 100, 1_000, 10_000)
+RESPONSE = "epochs = 2\nbatch = 32\nrows = 8\nreplicas = 2\nsettle = 1\nmost_steps = 8"
 ESTIMATORS = {
     "classical": 'name = "classical"\n[estimator.params]\niterations = 1\nfolds = 2',
-    "response": 'name = "response"\n[estimator.params]\nepochs = 2\nbatch = 32\nrows = 8\nreplicas = 2\nsettle = 1',
+    "response": f'name = "response"\n[estimator.params]\n{RESPONSE}',
 }
 INPUTS, CLASSES = 64, 10
 POLL_SECONDS, PATIENCE_SECONDS = 0.2, 3_600.0
