@@ -76,6 +76,14 @@ class Settings(BaseSettings):
     bump_seconds: Annotated[float, Field(ge=1, le=3600)] = 36.0
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
+    vana_registry: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    vana_tee_pool: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    vana_dlp: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    vana_dlp_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    vana_from_block: Annotated[int, Field(ge=0, le=2**53)] = 0
+    vana_dao: Path | None = None
+    vana_never_sign_with: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
+    vana_claim_wei: Annotated[int, Field(ge=0, le=2**128)] = 0
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

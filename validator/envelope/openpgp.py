@@ -28,7 +28,7 @@ from validator.envelope.foreign import Unopenable
 MOST_HASHED = 16_777_216
 """Bytes that the password may be stretched to: what openpgp.js writes (count octet 224)."""
 OVERHEAD = 4096
-"""Bytes by which a message may exceed its plaintext: packet headers, one a part of at least 512 bytes for short files."""
+"""Bytes by which a compressed packet may exceed the data within: headers, a file name, lengths of parts."""
 
 _SKESK, _COMPRESSED, _SEIPD, _LITERAL = 3, 8, 18, 11
 _AES256, _SHA256, _ITERATED = 9, 8, 3

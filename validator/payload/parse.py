@@ -30,9 +30,7 @@ TRIES = 2
 _STATUS_BYTES = 4096
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
-_START = (
-    "import importlib, sys; sys.path.append(sys.argv[1]); sys.exit(importlib.import_module(sys.argv[2]).main())"
-)
+_START = "import importlib, sys; sys.path.append(sys.argv[1]); sys.exit(importlib.import_module(sys.argv[2]).main())"
 PROGRAM = "validator.payload.worker"
 
 Alarm = Callable[[WorkerFault], None]

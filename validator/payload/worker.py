@@ -55,8 +55,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the node asks for. `size` of what is sent, `address_space`, and `plain`, the most that a payload within it may
-    hold (0: no more than `size`), in bytes.
+    """What the node asks for. In bytes: `size` of what is sent, `address_space`, and `plain`, the most that a payload
+    within it may hold (0: no more than `size`).
     """
 
     format: str
