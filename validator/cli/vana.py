@@ -96,12 +96,10 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Dry run: fetch, open and score one file whose key was granted to this prover. Signs and sends nothing."""
-    from validator.actions.vana.run import certify
     from validator.actions.vana.run import score as score_file
 
     node = _open(settings_for(home, rpc=rpc, content=content), dry_run=True)
     try:
-        certify()
         verdict = score_file(node, file)
     finally:
         node.close()
@@ -119,13 +117,13 @@ def run(
     content: Content = None,
 ) -> int:
     """Follow Vana's contracts, score the files that are assigned to this prover, and prove them, until SIGTERM."""
-    from validator.actions.vana.run import certify, run_once
+    from validator.actions.vana.run import prepare, run_once
     from validator.actions.vana.run import run as run_on
 
     settings = settings_for(home, rpc=rpc, content=content)
     node = _open(settings, dry_run=dry_run)
     try:
-        certify()
+        prepare(node)
         if not once:
             return run_on(node, settings.poll_seconds)
         ledger = run_once(node)

@@ -9,6 +9,7 @@ from types import FrameType
 
 import structlog
 
+from validator.chain.vana import check_versions
 from validator.errors import ValidatorError
 from validator.exact.conformance.check import self_test
 from validator.stages.vana import discover, judge
@@ -39,8 +40,11 @@ class Standing:
     verdict: Verdict | None
 
 
-def certify() -> None:
-    """Raises NotCertified unless this machine computes what the protocol fixes."""
+def prepare(node: VanaNode) -> None:
+    """What is asked before a run, the cheap things first. Raises NotVana, or NotCertified unless this machine computes
+    what the protocol fixes.
+    """
+    check_versions(node.contracts)
     report = self_test(quick=True)
     if not report.ok:
         raise NotCertified(f"this machine must not score: {report.verdict} (see `validator exact self-test`)")
@@ -107,6 +111,7 @@ def score(node: VanaNode, file_id: int) -> Verdict:
     file = node.contracts.registry.file(file_id, mark.number if mark else "latest")
     if not file.added_at:
         raise NoSuchFile(f"the registry has no final file {file_id}: it counts {node.contracts.registry.files_count()}")
+    prepare(node)
     jobs = [job for job in ledger.open_jobs() if job.file_id == file_id]
     block = jobs[0].block if jobs else file.added_at
     return judge.rehearse(node, file, jobs[0].id if jobs else 0, judge.block_hash(node, block))

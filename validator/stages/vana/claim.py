@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
-
 from validator.chain.vana import proof_digest
 from validator.errors import ValidatorError
 from validator.stages.vana.judge import judged
 from validator.stages.vana.node import Prover, VanaNode
-
-log = structlog.get_logger("vana")
 
 MOST_PROOFS = 64
 """Anybody may add proofs to a file: so many are looked through for ours."""
@@ -34,7 +30,6 @@ def fees(node: VanaNode) -> int:
         raise NothingToClaim(f"{node.account} has no fee to claim: {tee.earned} wei earned, all of it paid")
     # Named by what was paid before: after a crash the same claim is found again, and a later one is another.
     prover.sender.send(node.contracts.tee_pool.claim(), intent=f"claim/{tee.withdrawn}")
-    log.info("fees claimed", amount=amount)
     return amount
 
 
@@ -48,7 +43,6 @@ def reward(node: VanaNode, file_id: int) -> int:
         )
     call = node.contracts.dlp.request_reward(file_id, index)
     prover.sender.send(call, intent=f"reward/{file_id}/{index}")
-    log.info("reward requested", file=file_id, index=index)
     return index
 
 

@@ -35,7 +35,7 @@ def tick(node: VanaNode) -> bool:
         if _due(node, ledger, job):
             _work(node, ledger, job)
     if node.prover is not None and node.claim_wei and claim.owed(node) >= node.claim_wei:
-        claim.fees(node)
+        log.info("fees claimed", amount=claim.fees(node))
     return True
 
 
