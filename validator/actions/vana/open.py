@@ -59,11 +59,11 @@ def substance_of(settings: Settings) -> tuple[Manifest, Judgement, bytes]:
 
 def open_vana(settings: Settings, *, dry_run: bool) -> VanaNode:
     """Everything that the adapter holds open. With `dry_run` it can sign and send nothing, and takes no lock."""
+    store = open_content(settings)
     w3 = open_chain(settings)
     place = place_of(settings, w3)
     secret = secret_of(settings)
     manifest, judgement, weights = substance_of(settings)
-    store = open_content(settings)
     _keep_weights(store, weights)
     journal = open_journal(settings, JOURNAL)
     journal.bind(place.chain_id, place.tee_pool)
