@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -22,7 +23,8 @@ from validator.audit.case import scan
 from validator.chain.devchain import DevChain, DevKey
 from validator.chain.rpc import connect
 from validator.chain.signer import LocalSigner
-from validator.chain.types import Call, Parameters
+from validator.chain.typed_data import ATTESTATION, attestation_data
+from validator.chain.types import Attestation, Call, Parameters
 from validator.demo.crowd import Crowd, Labelled, load_digits, split
 from validator.demo.dao import PARAMETERS, STAKE, write_folder
 from validator.journal import Journal
@@ -175,3 +177,15 @@ class World:
     def _point(self, name: str) -> None:
         with (self.folder / name / "validator.toml").open("a") as file:
             file.write(f'contract = "{self.wallet.deployment.rounds}"\n')
+
+
+def signed_file(path: Path, signer: Wallet, attestation: Attestation) -> Path:
+    """A signed attestation as `prove-equivocation` takes it."""
+    deployment = signer.deployment
+    signature = signer.signer.sign_typed_data(attestation_data(deployment.chain_id, deployment.rounds, attestation))
+    values = [f"0x{value.hex()}" if isinstance(value, bytes) else value for value in asdict(attestation).values()]
+    names = [name for name, _ in ATTESTATION]
+    path.write_text(
+        json.dumps({"attestation": dict(zip(names, values, strict=True)), "signature": "0x" + signature.hex()})
+    )
+    return path

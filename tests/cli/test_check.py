@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import Zygote
+from tests.documented import said
 from validator.demo.crowd import load_digits, split
 from validator.demo.dao import write_folder
 
@@ -31,15 +32,17 @@ def edited(dao: Path, folder: Path, old: str, new: str) -> str:
 
 
 def test_check__demonstration__a_table_and_the_verdict(run: Zygote, dao: Path):
-    told = run("dao", "check", str(dao)).answered()
+    told = run(*said("dao check manifest-folder", {"manifest-folder": dao})).answered()
     assert "mlp, 4,810 parameters" in told
     assert "round of 100 x 32 records" in told
     assert told.splitlines()[-1] == "a validator can score with this"
 
 
 def test_check__json__one_object(run: Zygote, dao: Path):
-    found = run("dao", "check", str(dao), "--contributions", "20", "--records", "16", "--json").json()
-    assert (found["ok"], found["refused"], found["contributions"], found["records"]) == (True, [], 20, 16)
+    found = run(
+        *said("dao check manifest-folder --contributions 1000 --records 64 --json", {"manifest-folder": dao})
+    ).json()
+    assert (found["ok"], found["refused"], found["contributions"], found["records"]) == (True, [], 1000, 64)
     assert 0 < found["anchor_present"] < found["present"] < 1
     assert set(found["cost"]) == {"fit", "forward", "gradient", "memory", "opening", "passes", "round", "score"}
     assert len(found["scored"]["raw"]) == 8

@@ -1,33 +1,21 @@
-"""Every command that a document shows is one that the program has, with options that it takes."""
+"""Every command that a document shows is one that the program has, with options it takes, and a test runs it."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.cli.test_guide import commands as prepared
 from tests.cli.tree import commands
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def shown() -> Iterator[tuple[str, str]]:
-    """(document, command) for each line of a console block that starts our program."""
-    for document in DOCUMENTS:
-        for block in re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = line.removeprefix("$ ").strip()
-                if line.startswith("$ ") and words.startswith("validator "):
-                    yield document.name, words
+from tests.documented import DOCUMENTS, ROOT, shown
 
 
 @pytest.mark.parametrize(("document", "words"), sorted(set(shown())), ids=lambda text: text[:60])
 def test_document__each_command__exists_with_its_options(document: str, words: str) -> None:
-    given = shlex.split(words.split(" > ")[0].split(" | ")[0], comments=True)[1:]
+    given = shlex.split(words.split(" > ")[0].split(" | ")[0], comments=True)
     known = commands()
     named = ("audit", "round") if given[0] == "audit" and ("audit", given[1]) not in known else None
     path = named or next((tuple(given[:size]) for size in (2, 1) if tuple(given[:size]) in known), None)
@@ -35,6 +23,16 @@ def test_document__each_command__exists_with_its_options(document: str, words: s
     options = {option for parameter in known[path].params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.split("=")[0] for word in given if word.startswith("--")}
     assert used <= options | {"--help"}, f"{document} shows options that there are not: {words}"
+
+
+def test_documents__every_command__is_run_by_a_test() -> None:
+    run = {command.removeprefix("validator ") for command, _ in prepared()}
+    for file in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "said":
+                assert isinstance(node.args[0], ast.Constant), f"{file.name}: said() takes the command itself"
+                run.add(str(node.args[0].value))
+    assert sorted({words for _, words in shown()} - run) == []
 
 
 def test_documents__links_to_each_other__lead_somewhere() -> None:

@@ -14,12 +14,15 @@ import sys
 import traceback
 from typing import Any
 
+import torch._dynamo  # noqa: F401 - two seconds, wherever something is scored
+
 import validator.actions.auditor
 import validator.actions.contributor
 import validator.actions.found
 import validator.actions.operator
 import validator.actions.standing
 import validator.daemon  # noqa: F401 - what most commands load, and most of the time that a run takes
+from validator.cli.app import command
 
 
 def run(request: dict[str, Any]) -> None:
@@ -45,6 +48,7 @@ def run(request: dict[str, Any]) -> None:
     os._exit(code if isinstance(code, int) else 1)  # without the second that taking all modules down would take
 
 
+command()
 gc.freeze()
 for line in sys.stdin:
     sys.stdout.flush()

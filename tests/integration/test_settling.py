@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import CLEAN, NOISE, World
+from tests.support import CLEAN, NOISE, World, signed_file
 from validator.actions.connect import Wallet, open_wallet
 from validator.actions.contributor import ContributorError, claim, contribute, submit
 from validator.actions.faults import FaultError, charge_unrevealed, prove_equivocation, read_signed
@@ -21,8 +21,8 @@ from validator.actions.settle import Fate, SettleError, collect, settle
 from validator.actions.steward import StewardError, admit, grant_all, mint, pause, rotate_key, set_parameters
 from validator.audit.case import to_attestation
 from validator.chain.errors import Reverted
-from validator.chain.typed_data import ATTESTATION, attestation_data
-from validator.chain.types import Attestation, Phase
+from validator.chain.typed_data import ATTESTATION
+from validator.chain.types import Phase
 from validator.content import Cid, LocalStore, NotFound
 from validator.demo.dao import PARAMETERS, STAKE
 from validator.stages.keys import granted_secrets
@@ -246,27 +246,16 @@ def test_overview__agrees_with_the_contracts(final: World):
 # Faults
 
 
-def as_file(path: Path, world: World, signer: Wallet, attestation: Attestation) -> Path:
-    deployment = world.wallet.deployment
-    signature = signer.signer.sign_typed_data(attestation_data(deployment.chain_id, deployment.rounds, attestation))
-    values = [f"0x{value.hex()}" if isinstance(value, bytes) else value for value in asdict(attestation).values()]
-    names = [name for name, _ in ATTESTATION]
-    path.write_text(
-        json.dumps({"attestation": dict(zip(names, values, strict=True)), "signature": "0x" + signature.hex()})
-    )
-    return path
-
-
 def test_prove_equivocation__two_signed_answers__slash_the_stake_and_reward_the_reporter(final: World, tmp_path: Path):
     validator, reporter = open_wallet(final.home(final.names[0])), final.contributor()
     operator = validator.signer.address
     token, members = final.wallet.token(final.wallet.deployment.stake_token), final.wallet.contracts.validators
     honest = to_attestation(final.round(1).final)
     files = {
-        "a": as_file(tmp_path / "a", final, validator, honest),
-        "b": as_file(tmp_path / "b", final, validator, replace(honest, scores_root=bytes(32))),
-        "other": as_file(tmp_path / "other", final, reporter, replace(honest, count=1)),
-        "later": as_file(tmp_path / "later", final, validator, replace(honest, attempt=2)),
+        "a": signed_file(tmp_path / "a", validator, honest),
+        "b": signed_file(tmp_path / "b", validator, replace(honest, scores_root=bytes(32))),
+        "other": signed_file(tmp_path / "other", reporter, replace(honest, count=1)),
+        "later": signed_file(tmp_path / "later", validator, replace(honest, attempt=2)),
     }
     signed = {name: read_signed(path) for name, path in files.items()}
     for pair, words in (("aa", "prove nothing"), (("a", "later"), "prove nothing"), (("a", "other"), "no validator")):

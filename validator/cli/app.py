@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
+from typing import Any
 
 import typer
 
@@ -52,10 +54,16 @@ for room in (devchain, node, preflight, convert, contributor, faults, web, demo)
     room.register(app)
 
 
+@cache
+def command() -> Any:  # noqa: ANN401 - typer's private copy of Click
+    """The tree as it is run: built once, however many processes are forked from this one."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line. Whatever a reader can mend is one line on standard error and a non-zero exit."""
     try:
-        code = app(standalone_mode=False)
+        code = command()(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", EXIT_INTERRUPTED)
     except typer.TyperException as error:

@@ -54,5 +54,5 @@ def gc(
     answer = {"pins": {str(number): list(cids) for number, cids in done.pins.items()}, "freed": done.freed}
     word = "would be unpinned" if dry_run else "unpinned"
     lines = [f"round {number}: {len(cids)} files {word}" for number, cids in done.pins.items()]
-    lines.append(f"{done.freed} bytes freed, {done.used} in use")
+    lines.append(f"{done.freed} bytes {'would be freed' if dry_run else 'freed'}, {done.used} in use")
     emit({**answer, "used": done.used, "dry_run": dry_run}, as_json, lines)

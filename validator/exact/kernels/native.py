@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
+from types import FunctionType
 
 import numba
 import numpy as np
@@ -75,6 +76,27 @@ singles, doubles, wholes = (primitive(_pointer_to(kind)) for kind in (types.floa
 """The address in an int64 as a pointer."""
 
 
+def _run(address: Scalar) -> None:
+    """The C function of a job's address, where the global `_work` is the work of a piece."""
+    job = carray(address, (SIZE,))
+    if bits(from_bits(job[_SMALL]) * 2.0) != job[_DOUBLED]:
+        return
+    piece = _count(address, _NEXT)
+    while piece < job[_PIECES]:
+        _work(job, piece)  # type: ignore[name-defined]  # noqa: F821 - given by `_runner`
+        _count(address, _DONE)
+        piece = _count(address, _NEXT)
+
+
+def _runner(work: _Work) -> Callable[[Scalar], None]:
+    """`_run` for one work, by its name: numba finds its machine code on disk by name and closure, and a closure over
+    `work`, whose own name now means a `Native`, would be another one in every process.
+    """
+    run = FunctionType(_run.__code__, {**globals(), "_work": inline(work)})
+    run.__module__, run.__qualname__ = work.__module__, f"{work.__qualname__}.run"
+    return run
+
+
 class Native(Kernel):
     """`work(job, piece)` for every piece of a job, as a C function of the job's address."""
 
@@ -84,18 +106,7 @@ class Native(Kernel):
     @functools.cached_property
     def compiled(self) -> Code:
         """numba's CFunc."""
-        work = inline(self._function)
-
-        def run(address: Scalar) -> None:
-            job = carray(address, (SIZE,))
-            if bits(from_bits(job[_SMALL]) * 2.0) != job[_DOUBLED]:
-                return
-            piece = _count(address, _NEXT)
-            while piece < job[_PIECES]:
-                work(job, piece)
-                _count(address, _DONE)
-                piece = _count(address, _NEXT)
-
+        run = _runner(self._function)
         signature = types.void(_pointer(types.int64))
         return kept_on_disk(lambda cache: numba.cfunc(signature, cache=cache, **IEEE)(run))
 

@@ -1,0 +1,124 @@
+"""Every benchmark once, one after the other, as one dated record: docs/performance.md and its plots.
+
+Each part is what `scripts/bench PART` prints; the gas is what `scripts/contracts check` holds every commit to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from measure import machine
+from performance_plots import gas_plot, growth_plot
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "performance.md"
+SNAPSHOTS = ROOT / "contracts" / "snapshots"
+CALLS = ("submit", "reportAvailability", "commit", "attest", "finalise", "claim, first", "recordScore")
+SIZES = ("1 by 3", "100 by 3", "10000 by 3", "10000 by 21")
+PARTS: dict[str, tuple[str, ...]] = {
+    "exact": (),
+    "influence": ("--quick",),
+    "content": (),
+    "engine": (),
+    "chain": (),
+    "round": (),
+}
+ABOUT = {
+    "exact": "Exact arithmetic against plain float32 ([what it is](exact-arithmetic.md)).",
+    "influence": "What an estimator costs; how well each attributes is in [influence-bench.md](influence-bench.md).",
+    "content": "Verified content and envelopes against the bare primitive below each ([content.md](content.md)).",
+    "engine": "One round scored by several workers ([ADR 15](decisions/0015-engines.md)).",
+    "chain": "Events read from a chain, against a bare loop of `get_logs` ([chain-faults.md](chain-faults.md)).",
+    "round": "A whole round, from submitted contributions to a final score, by its number of contributions.",
+}
+INTRODUCTION = """\
+# Performance
+
+What `./scripts/bench all` printed on the day and machine below: every part in turn, each ratio measured side by side in
+one run. Numbers of another machine differ; the ratios and the exponent are what to compare.
+"""
+
+
+def ran(part: str, arguments: tuple[str, ...]) -> tuple[str, float]:
+    """What a part prints, and the seconds it took. Raises SystemExit with its last words if it fails."""
+    begun = time.perf_counter()
+    command = [sys.executable, str(Path(__file__).with_name(f"{part}.py")), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"scripts/bench {part} {' '.join(arguments)} ended with exit code {done.returncode}")
+    return done.stdout, time.perf_counter() - begun
+
+
+def gas() -> dict[str, dict[str, int]]:
+    """Gas of each call by `<contributions> by <validators>`."""
+    tables = {call: json.loads((SNAPSHOTS / f"{call}.json").read_text()) for call in CALLS}
+    return {call: {size: int(table[size]) for size in SIZES} for call, table in tables.items()}
+
+
+def gas_table(costs: dict[str, dict[str, int]]) -> str:
+    """Markdown."""
+    lines = ["| call | " + " | ".join(SIZES) + " |", "|---|" + "---:|" * len(SIZES)]
+    lines += [f"| {call} | " + " | ".join(f"{cost[size]:,}" for size in SIZES) + " |" for call, cost in costs.items()]
+    return "\n".join(lines)
+
+
+def document(told: dict[str, str], seconds: dict[str, float], plots: list[str]) -> str:
+    """The whole record."""
+    where = machine()
+    parts = [
+        INTRODUCTION,
+        f"{where['date']}: {where['cpu']}, {where['cores']} cores, Python {where['python']}, torch {where['torch']}.",
+    ]
+    for part, text in told.items():
+        body = text.replace("\n## ", "\n### ").removeprefix("## ").split("\n", 1)[-1].strip()
+        parts.append(f"## {part.capitalize()}\n\n{ABOUT[part]} {seconds[part]:.0f} s.\n\n{body}")
+    parts.append(
+        "## Gas\n\nOf a call as a transaction of its own, by contributions and validators; more in [gas.md](gas.md).\n\n"
+        + gas_table(gas())
+    )
+    parts += [f"![{title(name)}]({name})" for name in plots]
+    return "\n\n".join(parts) + "\n"
+
+
+def title(plot: str) -> str:
+    """What a plot shows, for whoever cannot see it."""
+    return {
+        "performance-gas.svg": "Gas of each call, for 1, 100 and 10,000 contributions: nearly flat",
+        "performance-round.svg": "Time and memory of a round against its number of contributions",
+    }[plot]
+
+
+def growth(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """The points of `scripts/bench round --json`."""
+    return [{name: float(row[name]) for name in ("contributions", "seconds", "cpu", "rss_mib")} for row in rows]
+
+
+def main() -> None:
+    """Run everything and write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--out", type=Path, default=DOCUMENT, help="the record; its plots go beside it")
+    given = parser.parse_args()
+    told, seconds = {}, {}
+    for number, part in enumerate(given.parts, start=1):
+        print(f"[{number}/{len(given.parts)}] {part}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        told[part], seconds[part] = ran(part, PARTS[part])
+    plots = ["performance-gas.svg"]
+    gas_plot(gas(), given.out.with_name(plots[0]))
+    points = ROOT / ".bench" / "round.json"
+    if "round" in told and points.exists():
+        plots.insert(0, "performance-round.svg")
+        growth_plot(growth(json.loads(points.read_text())["rows"]), given.out.with_name(plots[0]))
+    given.out.write_text(document(told, seconds, plots))
+    print(f"written to {given.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
