@@ -6,7 +6,6 @@ import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from eth_abi.abi import encode
 from tests.chain.support import sender_of
 from tests.faults.tiny import FIRST, MANIFEST, MODEL, labelled
 from tests.support import Chain
+from tests.vana.writer import seal_file, seal_key
 from validator.actions.found import RECORD_KEY
 from validator.actions.home import write_config
 from validator.actions.vana.keys import ProverKey, create
@@ -204,8 +204,6 @@ class VanaWorld:
 
     def contribute(self, plain: bytes, *, key: str | None = None) -> tuple[int, int]:
         """A file as our own writer encrypts it, and its job: (file, job)."""
-        from tests.vana.writer import seal_file, seal_key
-
         words = key or password()
         file = self.add(seal_file(plain, words.encode()), seal_key(words.encode(), self.key.public))
         return file, self.request(file)
@@ -213,6 +211,3 @@ class VanaWorld:
     def balance(self, account: str) -> int:
         found = self.w3.eth.contract(address=self.token, abi=load("DevToken").abi)  # type: ignore[call-overload]
         return int(found.functions.balanceOf(account).call())
-
-
-Opened = Callable[[], VanaNode]

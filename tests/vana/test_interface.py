@@ -223,11 +223,17 @@ def test_of_ours__events_of_strangers__are_not_kept():
         event("JobSubmitted", jobId=2, fileId=3, teeAddress=us),
         event("FileAdded", fileId=3),
         event("ProofAdded", attestator=them, jobId=1, fileId=1),
+        event("JobCanceled", jobId=1),
+        event("JobCanceled", jobId=2),
+        event("JobCanceled", jobId=9),
     ]
 
-    kept = [(one.name, one.args["fileId"]) for one in of_ours(events, us)]
+    kept = [(one.name, one.args.get("fileId", one.args.get("jobId"))) for one in of_ours(events, us, {9})]
 
-    assert kept == [("FileAddedV2", 2), ("PermissionGranted", 2), ("JobSubmitted", 3), ("FileAdded", 3)]
+    assert kept == [
+        ("FileAddedV2", 2), ("PermissionGranted", 2), ("JobSubmitted", 3), ("FileAdded", 3),
+        ("JobCanceled", 2), ("JobCanceled", 9),
+    ]  # fmt: skip
 
 
 # The gate

@@ -26,7 +26,7 @@ from validator.journal import Journal, SigningProtection
 from validator.settings import load_settings
 
 SAMPLE = ("after sign_proof", "before send_raw_transaction")
-"""In every run of the tests; --full dies at every place, twice."""
+"""The quick part; what is between journal and broadcast is tried in every run by tests/vana/test_stages.py."""
 MOST_PLACES = 60
 
 
@@ -108,6 +108,7 @@ def check(world: VanaWorld, file: int, job: int) -> None:
     assert registry.proof(file, 2).signature == b""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_run__killed_around_signature_and_broadcast__proves_each_file_once(world: VanaWorld):
     files = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
@@ -35,8 +36,6 @@ def contents(process: ParsingWorker, message: bytes, key: str = KEY) -> Contents
 
 
 def test_open__sound_file__gives_records_and_the_digest_of_its_plaintext(process: ParsingWorker):
-    import hashlib
-
     plain = payload(1)
     for message in (seal_file(plain, PASSWORD), seal_packets(compressed(literal(plain)), PASSWORD)):
         found = contents(process, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import zlib
 
@@ -86,6 +87,4 @@ def seal_key(password: bytes, public: bytes, *, strip: bool = False, ephemeral: 
     encryptor = Cipher(AES(keys[:32]), CBC(iv)).encryptor()
     body = encryptor.update(pad.update(password) + pad.finalize()) + encryptor.finalize()
     covered = iv + point + body
-    import hmac
-
     return (covered + hmac.digest(keys[32:], covered, "sha256")).hex()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from types import FrameType
 
@@ -21,6 +23,8 @@ from validator.stages.vana.tick import tick
 log = structlog.get_logger("vana")
 
 MOST_PAUSE_SECONDS = 60.0
+STOP_SECONDS = 8.0
+WAKE_SECONDS = 0.2
 
 
 class NotCertified(ValidatorError):
@@ -51,14 +55,32 @@ def prepare(node: VanaNode) -> None:
 
 
 def run(node: VanaNode, poll_seconds: float) -> int:
-    """Tick until SIGTERM or SIGINT; the tick in hand is finished. Must be called from the main thread."""
+    """Tick until SIGTERM or SIGINT; the exit code. A tick in hand may finish within STOP_SECONDS, and is abandoned
+    otherwise: the next start goes on from the journal. Must be called from the main thread.
+    """
     stop = threading.Event()
+    signals = 0
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        nonlocal signals
+        signals += 1  # only a number: taking a lock in a handler may deadlock
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    worker = threading.Thread(target=_tick_on, args=(node, poll_seconds, stop), name="vana", daemon=True)
+    worker.start()
+    while not signals:
+        time.sleep(WAKE_SECONDS)
+    stop.set()
+    worker.join(STOP_SECONDS)
+    if worker.is_alive():
+        log.warning("the step in hand was abandoned; the next start takes it up again from the journal")
+        os._exit(0)
+    log.info("stopped")
+    return 0
+
+
+def _tick_on(node: VanaNode, poll_seconds: float, stop: threading.Event) -> None:
     failures = 0
     while not stop.is_set():
         pause = poll_seconds
@@ -74,8 +96,6 @@ def run(node: VanaNode, poll_seconds: float) -> int:
         if failures:
             pause = min(poll_seconds * 2.0 ** min(failures, 32), MOST_PAUSE_SECONDS)
         stop.wait(pause)
-    log.info("stopped")
-    return 0
 
 
 def run_once(node: VanaNode) -> Ledger:

@@ -7,7 +7,7 @@ from validator.errors import ValidatorError
 from validator.stages.vana.judge import judged
 from validator.stages.vana.node import Prover, VanaNode
 
-MOST_PROOFS = 64
+MOST_PROOFS = 1024
 """Anybody may add proofs to a file: so many are looked through for ours."""
 
 

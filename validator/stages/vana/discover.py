@@ -9,7 +9,7 @@ they must follow on each other without gaps, and at the end of every scan reach 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -17,7 +17,7 @@ from validator.chain.follower import Checkpoint
 from validator.chain.rpc import understood
 from validator.chain.types import Event
 from validator.chain.vana import NotVana
-from validator.journal.database import Mark, Row
+from validator.journal.database import Mark, Row, unpack
 from validator.stages.discover import to_row
 from validator.stages.vana.ledger import Ledger, fold
 from validator.stages.vana.node import VanaNode
@@ -28,6 +28,7 @@ CURSOR = "Cursor"
 """A row of ours among the events: how far they were counted."""
 BEHIND_ALL = 2**31
 """In the place of its log index."""
+KEPT = ("FileAdded", "FileAddedV2", "PermissionGranted", "JobSubmitted", "JobCanceled", "ProofAdded")
 _COUNTED: Mapping[str, tuple[str, str]] = {
     "FileAdded": ("files", "fileId"),
     "FileAddedV2": ("files", "fileId"),
@@ -49,26 +50,36 @@ def run(node: VanaNode) -> bool:
     if batch.checkpoint is None:
         return True
     if not marks or batch.checkpoint != marks[0]:
-        cursor = counted(cursor_of(node), batch.events)
-        mark = Mark(batch.checkpoint.number, batch.checkpoint.hash, batch.timestamp)
-        rows = [to_row(event) for event in of_ours(batch.events, node.account)]
-        # Along with the mark, or a process that is killed in between would miss what it has counted.
-        node.journal.record([*rows, Row(mark.number, BEHIND_ALL, b"", "", CURSOR, cursor)], mark)
+        _record(node, batch.events, Mark(batch.checkpoint.number, batch.checkpoint.hash, batch.timestamp))
     if not batch.caught_up:
         return False
     _check_counts(node, batch.checkpoint.number)
     return True
 
 
+def _record(node: VanaNode, events: Sequence[Event], mark: Mark) -> None:
+    before = cursor_of(node)
+    after = counted(before, events)
+    rows = [to_row(event) for event in of_ours(events, node.account, ledger_of(node).jobs if events else ())]
+    if after != before:
+        # Along with the mark, or a process that is killed in between would miss what it has counted.
+        rows.append(Row(mark.number, BEHIND_ALL, b"", "", CURSOR, after))
+    node.journal.record(rows, mark)
+    oldest = node.journal.marks()[-1].number
+    with node.journal.transaction() as db:  # no rollback comes back to before the oldest mark, but for the newest row
+        newest = "(SELECT max(block) FROM events WHERE name = ?)"
+        db.execute(f"DELETE FROM events WHERE name = ? AND block < min(?, {newest})", (CURSOR, oldest, CURSOR))  # noqa: S608
+
+
 def ledger_of(node: VanaNode) -> Ledger:
     """Everything that concerns us so far."""
-    return fold(node.journal.events(), node.account)
+    return fold(node.journal.events(*KEPT), node.account)
 
 
 def cursor_of(node: VanaNode) -> dict[str, int]:
     """The newest file and job that were announced; 0 where none was."""
-    rows = node.journal.events(CURSOR)
-    return dict(rows[-1].args) if rows else {"files": 0, "jobs": 0}
+    rows = node.journal.query("SELECT args FROM events WHERE name = ? ORDER BY block DESC LIMIT 1", CURSOR)
+    return dict(unpack(rows[0][0])) if rows else {"files": 0, "jobs": 0}
 
 
 def counted(cursor: dict[str, int], events: Iterable[Event]) -> dict[str, int]:
@@ -90,19 +101,20 @@ def counted(cursor: dict[str, int], events: Iterable[Event]) -> dict[str, int]:
     return after
 
 
-def of_ours(events: Iterable[Event], account: str) -> list[Event]:
-    """The events that concern `account`, and the files that they are about."""
+def of_ours(events: Iterable[Event], account: str, known: Collection[int] = ()) -> list[Event]:
+    """The events that concern `account`, and the files that they are about. `known`: jobs of ours from before."""
     events = list(events)
-    jobs = {e.args["fileId"] for e in events if e.name == "JobSubmitted" and e.args["teeAddress"] == account}
+    jobs = [e.args for e in events if e.name == "JobSubmitted" and e.args["teeAddress"] == account]
     granted = {e.args["fileId"] for e in events if e.name == "PermissionGranted" and e.args["account"] == account}
-    return [event for event in events if _concerns(event, account, jobs | granted)]
+    files, ours = granted | {job["fileId"] for job in jobs}, {*known, *(job["jobId"] for job in jobs)}
+    return [event for event in events if _concerns(event, account, files, ours)]
 
 
-def _concerns(event: Event, account: str, files: set[int]) -> bool:
+def _concerns(event: Event, account: str, files: set[int], jobs: set[int]) -> bool:
     who = {"PermissionGranted": "account", "JobSubmitted": "teeAddress", "ProofAdded": "attestator"}.get(event.name)
     if who is not None:
         return bool(event.args[who] == account)
-    return event.name == "JobCanceled" or event.args["fileId"] in files
+    return event.args["jobId"] in jobs if event.name == "JobCanceled" else event.args["fileId"] in files
 
 
 def _check_counts(node: VanaNode, block: int) -> None:

@@ -27,7 +27,7 @@ from validator.stages.memory import load_memory, name_memory, seal_memory
 from validator.stages.vana.fetch import Fetched, fetch
 from validator.stages.vana.ledger import JobSeen, Ledger
 from validator.stages.vana.node import ARCHIVE_EPOCH, VanaNode
-from validator.stages.vana.open import Contents, KeyRefused, open_file
+from validator.stages.vana.open import Contents, open_file
 
 log = structlog.get_logger("vana")
 
@@ -223,6 +223,3 @@ def _keep(node: VanaNode, file: File, verdict: Verdict) -> None:
     node.journal.take_step(file.id, 0, JUDGED, step)
     assert node.bundles is not None, "internal error: a file was judged on top of nothing"
     node.bundles.append(verdict.evidence)
-
-
-__all__ = ["JUDGED", "KeyRefused", "NotGranted", "Verdict", "block_hash", "file_of", "judged", "rehearse", "run"]

@@ -10,9 +10,9 @@ from validator.chain.errors import RpcFault
 from validator.chain.vana import check_versions
 from validator.errors import ValidatorError
 from validator.stages.vana import claim, discover, judge, prove
-from validator.stages.vana.judge import KeyRefused
 from validator.stages.vana.ledger import JobSeen, Ledger
 from validator.stages.vana.node import VanaNode
+from validator.stages.vana.open import KeyRefused
 
 log = structlog.get_logger("vana")
 
