@@ -117,6 +117,22 @@ class Settings(BaseSettings):
     """Address that the explorer, health and metrics listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port of the explorer beside `run`; 0 serves none."""
+    vana_registry: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    """Address of Vana's DataRegistry; the adapter (docs/vana.md) is off without it."""
+    vana_tee_pool: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    """Address of Vana's TeePool."""
+    vana_dlp: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    """Address of the data DAO's contract on Vana, the DLP."""
+    vana_dlp_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Its id in the DLPRegistry, which is part of every proof."""
+    vana_from_block: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Block at which to begin to read Vana's events."""
+    vana_dao: Path | None = None
+    """Folder with the manifest that files are scored by, and what belongs to it."""
+    vana_never_sign_with: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
+    """Addresses that must not sign Vana's proofs, besides this home's own: the signature binds too little."""
+    vana_claim_wei: Annotated[int, Field(ge=0, le=2**128)] = 0
+    """Fees that must have come together before they are claimed, in wei; 0: never by itself."""
     log_format: Literal["console", "json"] = "console"
     """`console` for people, or `json`, one object a line; always on standard error."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
