@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Folder of keys, configuration and journal."""
     rpc: Annotated[str, BeforeValidator(_listed)] = "http://127.0.0.1:8545"
     """JSON-RPC endpoints of the chain, the preferred first; give several that different people run."""
+    rpc_file: Path | None = None
+    """File with the endpoints, one a line, in place of `rpc`: for addresses that hold a key."""
     contract: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
     """Address of the DAO's ScoringRounds, or of several DAOs' of one chain. Without one there is nothing to do."""
     content: str = "local:store"
@@ -157,7 +159,17 @@ class Settings(BaseSettings):
 
     def rpc_urls(self) -> list[str]:
         """The endpoints of the chain, in the order in which they are preferred."""
-        return [url.strip() for url in self.rpc.split(",") if url.strip()]
+        return [url.strip() for line in self._endpoints() for url in line.split(",") if url.strip()]
+
+    def _endpoints(self) -> list[str]:
+        if self.rpc_file is None:
+            return [self.rpc]
+        path = self.rpc_file.expanduser()
+        try:
+            return path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            raise SettingsError(f"file of RPC endpoints {path}: {reason}; set VALIDATOR_RPC_FILE") from None
 
     def content_spec(self) -> str:
         """The content store's specification; a relative `local:` path is under the home."""
@@ -181,7 +193,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> set[str]:
         """What the configured addresses hold that must not appear in any message."""
-        addresses = (self.rpc, self.content, self.signer_url)
+        addresses = (*self._endpoints(), self.content, self.signer_url)
         return {secret for address in addresses for secret in secrets_in(address)}
 
     def entry(self) -> str:
@@ -216,7 +228,8 @@ def load_settings(home: Path | None = None, **options: object) -> Settings:
     if home is not None:
         given["home"] = home
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates
+        found = Settings(**given)  # type: ignore[arg-type]  # pydantic validates
+        return found.model_copy(update={"rpc_file": None}) if "rpc" in given else found  # an argument comes first
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
