@@ -15,7 +15,7 @@ from validator.settings import Settings, load_settings
 
 GUIDE = (Path(__file__).parents[2] / "docs/operator-guide.md").read_text()
 OPTIONS = {name: field for name, field in Settings.model_fields.items() if name != "home"}
-UNITS = re.compile(r"seconds|GiB|MiB|gwei|blocks|TCP port|[Tt]hreads|workers", re.IGNORECASE)
+UNITS = re.compile(r"seconds|GiB|MiB|gwei|blocks|TCP port|[Tt]hreads|workers|wei|Block at|id in", re.IGNORECASE)
 
 
 def uncommented(text: str) -> str:
