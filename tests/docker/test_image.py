@@ -125,7 +125,7 @@ def test_dockerfile__environment__names_options_that_exist(name: str):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["build-local", "anvil"])
 def test_dockerfile__what_its_builders_run__works_as_it_stands(name: str, tmp_path: Path):
-    """Every RUN of the stages that fetch and install, with what they COPY beside it; /opt and /usr/local are folders."""
+    """Every RUN of the stages that fetch and install, with what they COPY; /opt and /usr/local are folders."""
     places = {"/opt/validator": str(tmp_path / "opt"), "/usr/local/bin": str(tmp_path / "bin")}
     (tmp_path / "bin").mkdir()
     work = tmp_path / "src"
