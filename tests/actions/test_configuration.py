@@ -71,4 +71,8 @@ def test_chosen__what_was_given__and_paths_are_absolute(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VALIDATOR_RPC", "http://one,http://two")
     settings = load_settings(tmp_path / "home", password_file=Path("secret"), contract=None)
+    (tmp_path / "rpc").write_text("http://file")
+    monkeypatch.setenv("VALIDATOR_RPC_FILE", "rpc")
+    assert chosen(load_settings(tmp_path / "home", rpc="http://one")) == {"rpc": "http://one"}
+    monkeypatch.delenv("VALIDATOR_RPC_FILE")
     assert chosen(settings) == {"rpc": "http://one,http://two", "password_file": str(tmp_path / "secret")}
