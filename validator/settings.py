@@ -229,7 +229,9 @@ def load_settings(home: Path | None = None, **options: object) -> Settings:
         given["home"] = home
     try:
         found = Settings(**given)  # type: ignore[arg-type]  # pydantic validates
-        return found.model_copy(update={"rpc_file": None}) if "rpc" in given else found  # an argument comes first
+        if "rpc" in given and found.rpc_file is not None:  # an argument comes first
+            return found.model_copy(update={"rpc_file": None})
+        return found
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

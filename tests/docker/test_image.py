@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,3 +119,38 @@ def test_dockerfile__environment__names_options_that_exist(name: str):
     named = set(re.findall(r"\b(VALIDATOR_[A-Z_]+)=", " ".join(rest for word, rest in stage(name) if word == "ENV")))
     assert named
     assert named <= OPTIONS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ["build-local", "anvil"])
+def test_dockerfile__what_its_builders_run__works_as_it_stands(name: str, tmp_path: Path):
+    """Every RUN of the stages that fetch and install, with what they COPY; /opt and /usr/local are folders."""
+    places = {"/opt/validator": str(tmp_path / "opt"), "/usr/local/bin": str(tmp_path / "bin")}
+    (tmp_path / "bin").mkdir()
+    work = tmp_path / "src"
+    work.mkdir()
+    variables = {**os.environ, "DEVICE": "cpu" if torch.version.cuda is None else "cuda", "TORCH_INDEX": ""}
+    for word, rest in stage(name):
+        if word == "COPY" and "--from" not in rest:
+            *sources, target = rest.split()
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, work / target, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(ROOT / source, work)
+        if word == "RUN":
+            line = re.sub(r"--mount=\S+", "", rest)
+            for place, here in places.items():
+                line = line.replace(place, here)
+            done = subprocess.run(
+                ["/bin/sh", "-ec", line], cwd=work, env=variables, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (line, done.stderr[-2000:])
+    if name == "anvil":
+        told = subprocess.run([tmp_path / "bin" / "anvil", "--version"], capture_output=True, text=True, check=True)
+        assert told.stdout.startswith("anvil")
+        return
+    for words in (["validator", "version"], ["pip", "check"]):
+        done = subprocess.run([tmp_path / "opt/bin" / words[0], words[1]], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

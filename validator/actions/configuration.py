@@ -56,7 +56,9 @@ def chosen(settings: Settings) -> dict[str, object]:
     asked = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - {"home"})}
     found = {name: value for name, value in asked.items() if value is not None}  # TOML has no word for nothing
     return {
-        name: str(value.expanduser().absolute()) if isinstance(value, Path) else value for name, value in found.items()
+        name: str(value.expanduser().absolute()) if isinstance(value, Path) else value
+        for name, value in found.items()
+        if value is not None
     }
 
 
