@@ -126,6 +126,8 @@ class Ticker:
         for missed in duty.missed - (before.missed if before is not None else frozenset()):
             self.health.missed[missed.duty] = self.health.missed.get(missed.duty, 0) + 1
             log.error("a deadline was missed", dao=self.name, **missed.told())
+        for number, reason in set(duty.unscorable) - set(before.unscorable if before is not None else ()):
+            log.error("this release must not score a round", dao=self.name, round=number, reason=reason)
         self.health.duty = duty
 
     def _failed(self, message: str) -> None:

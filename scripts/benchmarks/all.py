@@ -6,6 +6,8 @@ Each part is what `scripts/bench PART` prints; the gas is what `scripts/contract
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import round as rounds
 from measure import machine
 from performance_plots import gas_plot, growth_plot
 
@@ -28,7 +31,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "content": (),
     "engine": (),
     "chain": (),
-    "round": (),
+    "round": ("--json",),
 }
 ABOUT = {
     "exact": "Exact arithmetic against plain float32 ([what it is](exact-arithmetic.md)).",
@@ -38,6 +41,12 @@ ABOUT = {
     "chain": "Events read from a chain, against a bare loop of `get_logs` ([chain-faults.md](chain-faults.md)).",
     "round": "A whole round, from submitted contributions to a final score, by its number of contributions.",
 }
+ROUND_PLOT, GAS_PLOT = "performance-round.svg", "performance-gas.svg"
+PLOTS = {
+    ROUND_PLOT: "Time and memory of a round against its number of contributions",
+    GAS_PLOT: "Gas of each call for 1, 100 and 10,000 contributions: nearly flat",
+}
+"""What each shows, for whoever cannot see it."""
 INTRODUCTION = """\
 # Performance
 
@@ -80,24 +89,22 @@ def document(told: dict[str, str], seconds: dict[str, float], plots: list[str]) 
         body = text.replace("\n## ", "\n### ").removeprefix("## ").split("\n", 1)[-1].strip()
         parts.append(f"## {part.capitalize()}\n\n{ABOUT[part]} {seconds[part]:.0f} s.\n\n{body}")
     parts.append(
-        "## Gas\n\nOf a call as a transaction of its own, by contributions and validators; more in [gas.md](gas.md).\n\n"
+        "## Gas\n\nOf a call as a transaction, by contributions and validators; more in [gas.md](gas.md).\n\n"
         + gas_table(gas())
     )
-    parts += [f"![{title(name)}]({name})" for name in plots]
+    parts += [f"![{PLOTS[name]}]({name})" for name in plots]
     return "\n\n".join(parts) + "\n"
 
 
-def title(plot: str) -> str:
-    """What a plot shows, for whoever cannot see it."""
-    return {
-        "performance-gas.svg": "Gas of each call, for 1, 100 and 10,000 contributions: nearly flat",
-        "performance-round.svg": "Time and memory of a round against its number of contributions",
-    }[plot]
-
-
-def growth(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The points of `scripts/bench round --json`."""
-    return [{name: float(row[name]) for name in ("contributions", "seconds", "cpu", "rss_mib")} for row in rows]
+def round_of(text: str, plot: Path) -> str:
+    """The table of `scripts/bench round --json`, and its plot."""
+    found: dict[str, Any] = json.loads(text)
+    rows = [rounds.Measured(**row) for row in found["rows"]]
+    growth_plot(found["rows"], found["exponents"]["wall"]["all"], plot)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        rounds.report(rows, found["estimator"], found["records"], as_json=False)
+    return told.getvalue()
 
 
 def main() -> None:
@@ -110,12 +117,10 @@ def main() -> None:
     for number, part in enumerate(given.parts, start=1):
         print(f"[{number}/{len(given.parts)}] {part}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
         told[part], seconds[part] = ran(part, PARTS[part])
-    plots = ["performance-gas.svg"]
-    gas_plot(gas(), given.out.with_name(plots[0]))
-    points = ROOT / ".bench" / "round.json"
-    if "round" in told and points.exists():
-        plots.insert(0, "performance-round.svg")
-        growth_plot(growth(json.loads(points.read_text())["rows"]), given.out.with_name(plots[0]))
+        if part == "round":
+            told[part] = round_of(told[part], given.out.with_name(ROUND_PLOT))
+    gas_plot(gas(), given.out.with_name(GAS_PLOT))
+    plots = [*([ROUND_PLOT] if "round" in told else []), GAS_PLOT]
     given.out.write_text(document(told, seconds, plots))
     print(f"written to {given.out}", file=sys.stderr)
 

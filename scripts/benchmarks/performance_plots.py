@@ -29,15 +29,15 @@ def growth_plot(points: Sequence[dict[str, float]], exponent: float, path: Path)
     counts = [point["contributions"] for point in points]
     with mpl.rc_context(STYLE):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-        left.loglog(counts, [p["seconds"] for p in points], "o-", label="by the clock")
-        left.loglog(counts, [p["processor_seconds"] for p in points], "s--", label="of a processor")
+        left.loglog(counts, [p["wall"] for p in points], "o-", label="by the clock")
+        left.loglog(counts, [p["processor"] for p in points], "s--", label="of a processor")
         last = points[-1]
         left.loglog(
-            counts, [last["seconds"] * n / last["contributions"] for n in counts], ":", color="grey", label="linear"
+            counts, [last["wall"] * n / last["contributions"] for n in counts], ":", color="grey", label="linear"
         )
         left.set(xlabel="contributions", ylabel="seconds", title=f"A round's time: exponent {exponent:.2f}")
         left.legend()
-        right.semilogx(counts, [p["peak_mib"] for p in points], "o-")
+        right.semilogx(counts, [p["peak"] for p in points], "o-")
         right.set(xlabel="contributions", ylabel="MiB", title="Most memory of the node", ylim=(0, None))
         _save(figure, path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -121,6 +121,20 @@ def test_scan__many_blocks__comes_in_bounded_batches(play: Play) -> None:
         assert batch.checkpoint.number - before <= 7
         events.extend(batch.events)
     assert tuple(events) == whole.events
+
+
+def test_scan__many_events__comes_in_bounded_batches(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = follow(play, finality=0).scan(None)
+    monkeypatch.setattr("validator.chain.follower.MOST_EVENTS", 3)
+    follower, batch = follow(play, finality=0, first_range=2), cast("Batch | None", None)
+    events, sizes = list[object](), list[int]()
+    while batch is None or not batch.caught_up:
+        batch = follower.scan(batch.checkpoint if batch else None)
+        events.extend(batch.events)
+        sizes.append(len(batch.events))
+    assert tuple(events) == whole.events
+    assert len(sizes) > 1
+    assert all(3 <= size < len(whole.events) for size in sizes[:-1])
 
 
 @pytest.mark.parametrize(("depth", "ranges"), [(1, 2_000), (20, 10)])

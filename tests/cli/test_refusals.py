@@ -23,7 +23,7 @@ EXTRA = {
     ("keys", "protection-rebuild"): ("--no-other-machine",),
     ("vana", "rebuild-history"): ("--no-other-machine",),
 }
-PREFLIGHTS = {("check",), ("vana", "check")}
+PREFLIGHTS = {("check",), ("init",), ("vana", "check")}
 
 
 def refusing(option: str) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ import yaml
 from tests.docker.promql import Alert, Expression, seconds, series
 from validator.chain.pool import EndpointStatus
 from validator.chain.verdict import Condition
+from validator.rounds.lifecycle import Rounds, RoundState
 from validator.stages.watch import Duty
 from validator.ticker import Health
 from validator.web.health import Vitals
@@ -27,13 +28,13 @@ OF_PROMETHEUS = {"up"}
 
 
 class Readable:
-    """As much of a source as the metrics need: a DAO of which nothing is known yet."""
+    """As much of a source as the metrics need: a DAO whose first round is open."""
 
     def known(self) -> Any:
         from validator.web.ledger import Ledger
         from validator.web.source import Known
 
-        return Known(Ledger(), 1, 1)
+        return Known(Ledger(folded=Rounds({1: RoundState(1, b"")})), 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_metrics__names__carry_their_units_and_few_labels(exposed: str) -> None:
     plain = {  # states and counts of things, which have no unit
         *("poc_chain_up", "poc_content_up", "poc_ready", "poc_rpc_healthy", "poc_round_phase", "poc_round_attempt"),
         *("poc_round_attestations", "poc_tick_failures_in_a_row", "poc_transactions_unsettled"),
-        *("poc_deadlines_missed_now", "process_open_fds", "process_max_fds"),
+        *("poc_deadlines_missed_now", "poc_rounds_unscorable", "process_open_fds", "process_max_fds"),
     }
     for name in names(exposed) - plain:
         assert name.endswith(units), name

@@ -130,7 +130,7 @@ def test_score_round__workers__same_evidence_and_progress_names_its_phases() -> 
     second = judge(dao, items, engine=Crowd(3), progress=lambda *step: told.append(step))
     assert second == first
     assert judge(dao, items, probes=first.probes, engine=Crowd(2)) == first
-    assert [step for step in told if step[1] == step[2]] == [("fit", 4, 4), ("score", 2, 2)]
+    assert [step for step in told if step[1] == step[2]] == [("fit", 4, 4), ("score", 3, 3)]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Four validators of equal stake, so that the three honest ones are a quorum; the 
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,7 +36,6 @@ from validator.stages.round import tick
 FEE = PARAMETERS.validator_fee
 LIAR = 3
 """Which of the four is dishonest."""
-FLOOD = 2_000
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -292,46 +290,3 @@ def test_contributor__changes_nothing_but_the_url__is_paid_once(world: TinyWorld
     lines = {line.id: line for line in evidence.contributions}
     assert Status(lines[done.id].status) in (Status.PAID, Status.BELOW_NOISE)
     assert (Status(lines[stolen.id].status), lines[stolen.id].paid) == (Status.REPLAYED, 0)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("kind", ["garbage", "copies"])
-def test_contributor__floods_a_round__pays_for_it_and_the_honest_are_scored(tmp_path: Path, kind: str):
-    """`garbage`: envelopes that do not open, whose deposits are lost. `copies`: one sound payload sealed anew each
-    time, the dearest thing to judge for nothing.
-    """
-    world = TinyWorld(tmp_path, validators=1, capacity=FLOOD + 2)
-    try:
-        honest = [contribute(world.contributor(), world.payload())]
-        attacker = world.contributor()
-        world.pay(attacker.signer.address, 10 * 10**18)
-        payload, spent = world.payload(), world.w3.eth.get_balance(attacker.signer.address)
-        for _ in range(FLOOD):
-            if kind == "garbage":
-                submit(attacker, os.urandom(256), 1)
-            else:
-                contribute(attacker, payload)
-        spent -= world.w3.eth.get_balance(attacker.signer.address)
-        honest.append(contribute(world.contributor(), world.payload()))
-        node = world.node(world.names[0])
-        begun = time.process_time()
-        world.play([node], lambda: world.is_final(1), seconds=1_200)
-        took = time.process_time() - begun
-        evidence = latest_evidence(world.facts(), world.wallet.store)
-        assert evidence is not None
-        statuses = Counter(Status(line.status) for line in evidence.contributions)
-        print(f"flood of {kind}: {statuses}, {took:.0f} s of a processor, attacker spent {spent / 10**18:.3f} coins")
-        worthless = Status.UNDECRYPTABLE if kind == "garbage" else Status.DUPLICATE
-        assert statuses[worthless] >= FLOOD - 1
-        lines = {line.id: line for line in evidence.contributions}
-        assert all(lines[one.id].records == 6 for one in honest)
-        assert spent > FLOOD * PARAMETERS.deposit
-        paid = [
-            line.id
-            for line in evidence.contributions
-            if line.contributor == attacker.signer.address.lower() and line.paid
-        ]
-        assert len(paid) <= (kind == "copies")  # at most the first of the copies, for what it adds
-    finally:
-        world.close()

@@ -18,20 +18,15 @@ import pytest
 from eth_utils.address import to_checksum_address
 
 from tests.faults.anvil import Anvil
-from tests.faults.checks import ask, check_signatures
-from tests.faults.stage import wait
-from tests.faults.tiny import FIRST, TinyWorld, labelled
+from tests.faults.checks import check_signatures
+from tests.faults.crowd import ACCOUNTS, OPTIONS, submit_all
+from tests.faults.tiny import FIRST, TinyWorld
 from tests.faults.victim import Orders, start
-from tests.integration.test_anvil import rpc
 from validator.actions.contributor import claim, latest_evidence
-from validator.content import Cid
-from validator.envelope import Context, seal
-from validator.payload import encode_safetensors
 from validator.rounds.types import Status
 
 CONTRIBUTIONS = int(os.environ.get("LOAD_CONTRIBUTIONS", "10000"))
 VALIDATORS = int(os.environ.get("LOAD_VALIDATORS", "7"))
-ACCOUNTS = 100
 MEMORY = 1536
 """MiB that a node may hold at its peak."""
 PATIENCE = 3 * 3_600
@@ -42,7 +37,7 @@ class CrowdedWorld(TinyWorld):
     """Whose estimator judges a record by two forward passes."""
 
     options: ClassVar[dict[str, str | int | float]] = {
-        "poll_seconds": 1.0,
+        "poll_seconds": 2.0,
         "stagger_seconds": 30.0,
         "rpc_timeout": 120.0,
     }
@@ -52,12 +47,12 @@ class CrowdedWorld(TinyWorld):
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE + 600)
 def test_round__ten_thousand_contributions__seven_validators_agree_in_little_memory(tmp_path: Path):
-    chain = Anvil(tmp_path, "--gas-limit", "1000000000", accounts=ACCOUNTS)
+    chain = Anvil(tmp_path, *OPTIONS, accounts=ACCOUNTS)
     running: list[BaseProcess] = []
     try:
         world = CrowdedWorld(tmp_path, validators=VALIDATORS, capacity=CONTRIBUTIONS, chain=chain, **LONG)
         begun = time.monotonic()
-        submit_all(world, chain)
+        submit_all(world, chain, CONTRIBUTIONS, world.payload)
         told(f"{CONTRIBUTIONS} contributions submitted", begun)
         running = [start(Orders(world.folder / name, world.folder)) for name in world.names]
         watch(world, running, begun)
@@ -77,27 +72,6 @@ def test_round__ten_thousand_contributions__seven_validators_agree_in_little_mem
             if process.exitcode is None:
                 process.kill()
         chain.stop()
-
-
-def submit_all(world: TinyWorld, chain: Anvil) -> None:
-    """Seal, store and submit, a hundred accounts in turn; anvil signs for them."""
-    deployment, registry = world.wallet.deployment, world.wallet.registry
-    dao_key, (_, _, deposit) = world.wallet.contracts.dao.key_of(1), world.wallet.contracts.rounds.submission_terms()
-    calls: list[dict[str, Any]] = []
-    nonces = [world.w3.eth.get_transaction_count(key.address) for key in chain.keys]
-    for index in range(CONTRIBUTIONS):
-        account = chain.keys[index % ACCOUNTS].address
-        context = Context(deployment.chain_id, deployment.rounds.lower(), 1, account.lower())
-        sealed = seal(encode_safetensors(*labelled(world._rng, 2)), [dao_key], context)
-        cid: Cid = world.wallet.store.put(sealed)
-        call = registry.submit(cid.digest, cid.codec_byte, len(sealed), 1, deposit)
-        given = {"from": account, "to": call.to, "data": "0x" + call.data.hex(), "value": hex(call.value)}
-        calls.append({**given, "gas": hex(300_000), "nonce": hex(nonces[index % ACCOUNTS] + index // ACCOUNTS)})
-    rpc(chain.w3, "evm_setAutomine", False)  # many to a block
-    for first in range(0, len(calls), ACCOUNTS):
-        ask(chain.url, [("eth_sendTransaction", call) for call in calls[first : first + ACCOUNTS]])
-    wait(lambda: world.wallet.registry.count() == CONTRIBUTIONS, 600)
-    rpc(chain.w3, "evm_setAutomine", True)
 
 
 def watch(world: TinyWorld, running: list[BaseProcess], begun: float) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -47,6 +48,12 @@ GROWTH = 0.75
 """MiB a round that a process may grow by, from its tenth round on."""
 
 
+class SoakedWorld(TinyWorld):
+    """Who looks less often leaves more of the processor to the others."""
+
+    options: ClassVar[dict[str, str | int | float]] = {"poll_seconds": 0.4, "stagger_seconds": 0.0}
+
+
 @dataclass(frozen=True)
 class Usage:
     """What a process holds: resident memory in MiB, open descriptors, threads."""
@@ -75,6 +82,7 @@ class Soak:
     done: Counter[str] = field(default_factory=Counter)
     late: list[tuple[float, Submitted]] = field(default_factory=list)
     spared: list[Usage] = field(default_factory=list)
+    bad_until: float = 0.0
 
     def start(self, name: str, number: int = 0) -> None:
         """A process for `name`; it kills itself at the `number`-th place that it comes by, unless that is 0."""
@@ -118,8 +126,9 @@ class Soak:
         os.kill(process.pid, signal.SIGCONT)
 
     def misbehave(self) -> None:
-        """From now to the end of the round the endpoint does this to one request in ten."""
+        """For some seconds the endpoint, the only one, does this to one request in ten: to every other tick or so."""
         self.proxy.only(**{self.rng.choice(RPC_FAULTS): 0.1})
+        self.bad_until = time.monotonic() + self.rng.uniform(2.0, 8.0)
 
     def victim(self) -> str:
         """One of those that may die: the first lives on, so that what it leaks adds up."""
@@ -139,7 +148,7 @@ def soak(tmp_path: Path) -> Iterator[Soak]:
     chain = Anvil(tmp_path)
     made: Soak | None = None
     try:
-        world = TinyWorld(tmp_path, validators=3, capacity=2, chain=chain, round_budget=BUDGET, **LONG)
+        world = SoakedWorld(tmp_path, validators=3, capacity=2, chain=chain, round_budget=BUDGET, **LONG)
         with Proxy(chain.url, SEED) as proxy:
             proxy.only()
             for name in world.names:
@@ -158,12 +167,13 @@ def soak(tmp_path: Path) -> Iterator[Soak]:
 @pytest.mark.slow
 @pytest.mark.timeout(ROUNDS * PATIENCE)
 def test_run__many_rounds_with_random_faults__keep_every_invariant(soak: Soak):
-    world = soak.world
+    world, begun = soak.world, time.monotonic()
     for name in world.names:
         soak.start(name)
     for number in range(1, ROUNDS + 1):
         play(soak, number)
-        print(f"round {number} final, {soak.spared[-1]}, {dict(soak.done)}", flush=True)
+        told = f"{time.monotonic() - begun:.0f} s: round {number} final"
+        print(f"{told}, {soak.spared[-1]}, {dict(soak.done)}", flush=True)
     finish(soak)
     check_payouts(world)
     for name in world.names:
@@ -197,6 +207,8 @@ def play(soak: Soak, number: int) -> None:
             kind = rng.choice(sorted(FAULTS))
             FAULTS[kind](soak)
             soak.done[kind] += 1
+        if time.monotonic() > soak.bad_until:
+            soak.proxy.only()
         serve_late(soak)
         soak.revive()
         assert elapsed < PATIENCE, f"round {number} did not end"
@@ -257,6 +269,7 @@ def settled(world: TinyWorld, name: str) -> bool:
 def check_payouts(world: TinyWorld) -> None:
     """What everyone earned is what a model of our own makes of the scores; pool and fees agree."""
     lifetime: Counter[str] = Counter()
+    paying = 0
     rounds = fold(world.facts()).by_number
     for number in range(1, ROUNDS + 1):
         final = rounds[number].final
@@ -264,9 +277,11 @@ def check_payouts(world: TinyWorld) -> None:
         evidence = read_evidence(world.wallet.store, final["evidence"])
         paid = model_of_a_round(evidence)
         lifetime.update(paid)
-        assert final["round_total"] == paid.total() > 0
+        assert final["round_total"] == paid.total()
+        paying += paid.total() > 0
         assert dict(evidence.earnings) == {account: amount for account, amount in lifetime.items() if amount}
     assert world.wallet.contracts.pool.earned_total() == lifetime.total()
+    assert paying > ROUNDS // 4  # what a round adds to all that was paid before may well be nothing
     token = world.wallet.token(world.wallet.deployment.reward_token)
     fees = [token.balance_of(world.keys[name].address) for name in world.names]
     assert fees == [ROUNDS * PARAMETERS.validator_fee // 3] * 3
@@ -291,6 +306,8 @@ def check_nothing_left(soak: Soak) -> None:
         home = soak.world.folder / name
         names = {entry.name for entry in home.iterdir()}
         allowed = {"keys", "password", "validator.toml", "journal.sqlite", "protection.sqlite"}
+        if soak.running[name].exitcode == -signal.SIGKILL:  # it was under orders to die, and its log of writes stays
+            allowed |= {f"{file}.sqlite-{log}" for file in ("journal", "protection") for log in ("wal", "shm")}
         assert names <= allowed, names - allowed
     killed = soak.done["killed"] + soak.done["killed at a place"]
     assert len(list((soak.world.folder / "store" / "tmp").iterdir())) <= killed

@@ -7,8 +7,10 @@ import torch
 
 from validator.exact import exact
 from validator.influence import InfluenceError, Problem, Records, fit, load_probes
+from validator.influence.descent import Descent
 from validator.influence.records import concat
 from validator.influence.response import Response
+from validator.influence.training import Training
 
 SHORT: dict[str, int] = {"epochs": 3, "replicas": 3}
 
@@ -131,3 +133,38 @@ def test_in_order__per_query__is_refused(problem: Problem, digits: Records) -> N
     assert isinstance(found, Response)
     with pytest.raises(InfluenceError, match="mean over the queries"):
         found.in_order(parts_of(digits), positive)
+
+
+def test_in_order__most_steps__runs_are_no_longer_than_that_however_much_was_accepted(
+    problem: Problem, digits: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, step = list[int](), Descent.step
+    monkeypatch.setattr(Descent, "step", lambda self, *given: steps.append(1) or step(self, *given))
+    runs, run = list[int](), Training.run
+
+    def counted(self: Training, *given: object, **more: object) -> object:
+        before = len(steps)
+        found = run(self, *given, **more)  # type: ignore[arg-type]
+        runs.append(len(steps) - before)
+        return found
+
+    monkeypatch.setattr(Training, "run", counted)
+    parts = parts_of(digits)
+    long, short = referee(problem), referee(problem, most_steps=4)
+    runs.clear()
+    whole = short.in_order(parts, lambda raw, stderr: True, chunk=5)
+    assert set(runs) == {4}
+    assert torch.equal(whole.values, short.in_order(parts, lambda raw, stderr: True, chunk=2).values)
+    runs.clear()
+    long.in_order(parts, lambda raw, stderr: True, chunk=5)
+    assert min(runs) > 4
+    assert max(runs) > min(runs)
+
+
+def test_to_bytes__most_steps_at_its_default__is_the_file_of_before_there_was_such_a_setting(problem: Problem) -> None:
+    plain, limited = referee(problem), referee(problem, most_steps=10_000)
+    assert b"most_steps" not in plain.to_bytes()
+    assert b"most_steps" in bytes(limited._tensors()["header"].tolist())
+    loaded = load_probes(problem, limited.to_bytes())
+    assert loaded.settings == limited.settings
+    assert torch.equal(plain.baseline, limited.baseline)

@@ -9,6 +9,7 @@ from tests.rounds.tiny import FILES, KEY, MANIFEST, TERMS, digest, judge, opened
 from validator.influence import Problem, Records
 from validator.rounds.carry import carry_after
 from validator.rounds.evidence import EvidenceError, outcome, parse_evidence, sealed
+from validator.rounds.hashes import Hashes
 from validator.rounds.redundancy import record_hash
 from validator.rounds.score import (
     ProbesMismatch,
@@ -17,6 +18,7 @@ from validator.rounds.score import (
     check_versions,
     own_versions,
     score_round,
+    version_gap,
 )
 from validator.rounds.types import Carry, Status
 
@@ -48,7 +50,7 @@ def test_score_round__again__gives_the_same_bytes_and_so_do_its_published_probes
 
 def test_score_round__repeats_of_anchor_earlier_round_and_earlier_contribution__are_dropped(problem: Problem):
     known = records("known", 5)
-    carry = Carry(known=frozenset(record_hash(KEY, known.inputs[i], known.targets[i]) for i in range(5)))
+    carry = Carry(known=Hashes.of(record_hash(KEY, known.inputs[i], known.targets[i]) for i in range(5)))
     fresh = records("good", 20)
     mixed = Records(torch.cat([fresh.inputs, known.inputs]), torch.cat([fresh.targets, known.targets]))
     evidence = judge(problem, opened(problem.anchor, mixed, fresh), carry).evidence
@@ -99,6 +101,17 @@ def test_check_versions__other_arithmetic__names_what_to_do(step: int, hint: str
     own = own_versions()
     with pytest.raises(VersionMismatch, match=hint):
         check_versions(own.model_copy(update={"exact": own.exact + step}))
+
+
+def test_version_gap__several_differ__names_all_of_them_and_what_follows():
+    own = own_versions()
+    wanted = own.model_copy(update={"influence": own.influence + 1, "rounds": own.rounds - 1})
+    gap = version_gap(wanted)
+    assert f"influence version {own.influence + 1} (this node computes version {own.influence})" in gap
+    assert f"rounds version {own.rounds - 1} (" in gap
+    assert "upgrade this node" in gap
+    assert "nothing is scored or attested" in gap
+    assert version_gap(own) == ""
 
 
 def test_evidence__read_back__is_the_same_and_its_roots_follow(problem: Problem):

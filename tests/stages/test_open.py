@@ -50,7 +50,8 @@ def opened(
 ) -> Opened:
     submission = Submission(7, ALICE, bytes(32), 0, len(envelope) if size is None else size, 1)
     ids = frozenset([7] if included else [])
-    return open_all([submission], ids, rules, EpochKeys({1: PAIR.secret}), PLACE, read or (lambda _: envelope))[0]
+    keys = EpochKeys({1: PAIR.secret})
+    return next(open_all([submission], ids, rules, keys, PLACE, read or (lambda _: envelope)))
 
 
 GOOD = encode_safetensors(np.array([[0, 1], [2, 3]], np.float32), np.array([0, 1]))

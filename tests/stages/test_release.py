@@ -15,7 +15,7 @@ import pytest
 from validator.content import Cid, LayeredStore, LocalStore
 from validator.journal import Journal
 from validator.journal.database import Mark, Row
-from validator.stages import peers, release
+from validator.stages import fetch, peers, release
 from validator.stages.node import Node
 
 ZERO = bytes(32)
@@ -97,6 +97,25 @@ def test_run__round_beyond_dispute__lets_go_once_and_says_so_in_the_journal(case
     again = case.local.put(b"one")
     release.run(case.node)
     assert case.local.pins() == [again]
+
+
+def test_run__content_let_go_of_and_submitted_again__is_not_taken_for_held(case: Case) -> None:
+    """Else every validator would report what nobody has, and no round that holds it could ever be judged."""
+    cid = case.contribute(1, b"one")
+    case.close(1, 1, 2)
+    case.node.journal.set_content(cid.digest, cid.codec_byte, 3, "fetched", 1, "", 0.0)
+    (first,) = case.node.chronicle.submissions(1, 2)
+    assert fetch.available(case.node, first)
+    case.finalise(1)
+    case.clock(DEADLINE + EXIT + 1)
+    release.run(case.node)
+    case.node.let_go()
+    assert case.node.held == set()
+    assert case.local.sweep(grace=-1) > 0
+    case.tell("RoundOpened", round=2, manifest=ZERO)
+    case.tell("ContributionSubmitted", id=2, contributor=B, digest=cid.digest, codec=cid.codec_byte, size=3, keyEpoch=1)
+    (again,) = case.node.chronicle.submissions(2)
+    assert not fetch.available(case.node, again)
 
 
 def test_run__operator_keeps_longer__holds_for_so_long(case: Case) -> None:

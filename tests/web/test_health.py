@@ -36,6 +36,10 @@ def vitals(now: float = 1000.0, **noted: object) -> Vitals:
         (Duty(head_time=int(NOW) + 60), ""),  # a chain whose clock is ahead is not stale
         (Duty(content_fault="https://user:hunter2@ipfs.example refused\nit"), "content store fails: https://***@ipfs"),
         (
+            Duty(unscorable=((7, "the manifest wants exact version 9"),)),
+            "round 7 is not scored here: the manifest wants",
+        ),
+        (
             Duty(missed=frozenset({Missed(3, 2, "attest"), Missed(3, 2, "report")})),
             "attest in round 3, attempt 2, report",
         ),

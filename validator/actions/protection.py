@@ -28,9 +28,9 @@ class Rebuilt:
     blocked: int
 
 
-def rebuild_history(settings: Settings) -> Rebuilt:
+def rebuild_history(settings: Settings, earlier: bytes | None = None) -> Rebuilt:
     """Make or complete this home's signing history from the chain, for every DAO that is configured. No other machine
-    may sign with the key meanwhile.
+    may sign with the key meanwhile. `earlier`: an exported history that is taken up first, however old it is.
 
     Raises HomeError when the chain's head is old: what this endpoint has not seen yet, it cannot show.
     """
@@ -38,6 +38,8 @@ def rebuild_history(settings: Settings) -> Rebuilt:
         raise HomeError(f"{settings.home} has no keys whose history could be rebuilt: `validator keys create`")
     contracts = settings.entries()
     with whole_history(settings) as kept:
+        if earlier is not None:
+            kept.merge(earlier)
         made = [_rebuild(settings, contract, kept) for contract in contracts]
     return Rebuilt(sum(each.proven for each in made), sum(each.blocked for each in made))
 

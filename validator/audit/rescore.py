@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from validator.audit.case import AuditError, Case
 from validator.audit.grant import PROBES_BYTES, needed_epochs
 from validator.audit.verdict import Check, Difference, first_difference
@@ -42,27 +44,28 @@ def rescore(
     judgement = _judgement(case, keys)
     place = (case.deployment.chain_id, case.deployment.rounds)
     held = frozenset(line.id for line in case.evidence.contributions if line.included)
-    opened = open_all(
-        case.submitted, held, case.manifest, keys, place, lambda submission: read_envelope(case, submission)
-    )
     probes = None if refit else _published_probes(case, keys)
-    judged = score_round(
-        terms_of(case.state, *place),
-        case.manifest,
-        case.carry,
-        judgement.problem,
-        judgement.record_key,
-        opened,
-        Digests(
-            probes=lambda data: file_digest(_sealed(case, keys, data)),
-            accepted=file_digest,
-            memory=lambda data, epoch: name_memory(keys, data, epoch),
-        ),
-        memory=load_memory(case.store, case.manifest, case.carry, keys, judgement.problem.anchor),
-        probes=probes,
-        progress=progress,
-        engine=engine,
-    )
+    memory = load_memory(case.store, case.manifest, case.carry, keys, judgement.problem.anchor)
+    with closing(
+        open_all(case.submitted, held, case.manifest, keys, place, lambda item: read_envelope(case, item))
+    ) as opened:
+        judged = score_round(
+            terms_of(case.state, *place),
+            case.manifest,
+            case.carry,
+            judgement.problem,
+            judgement.record_key,
+            opened,
+            Digests(
+                probes=lambda data: file_digest(_sealed(case, keys, data)),
+                accepted=file_digest,
+                memory=lambda data, epoch: name_memory(keys, data, epoch),
+            ),
+            memory=memory,
+            probes=probes,
+            progress=progress,
+            engine=engine,
+        )
     difference = first_difference(judged.evidence, case.evidence)
     same = judged.evidence.to_bytes() == case.evidence.to_bytes()
     name = "refit" if refit else "rescore"

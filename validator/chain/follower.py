@@ -25,6 +25,8 @@ from validator.chain.rpc import pool_of, understood
 from validator.chain.types import Deployment, Event
 
 MOST_BLOCKS = 50_000
+MOST_EVENTS = 10_000
+"""A scan ends with the range that brings it to so many, for its caller to store them: they are in memory until then."""
 
 Watch = Callable[[int, int], None]
 """Told how far a scan has come: the height reached, and the last final one."""
@@ -184,7 +186,7 @@ class Follower:
             events.extend(found)
             if self._watch is not None:
                 self._watch(last, finalised)
-            if last == end:
+            if last == end or len(events) >= MOST_EVENTS:
                 return tuple(events), reached, timestamp
             start, link = last + 1, reached
 

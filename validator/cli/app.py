@@ -11,6 +11,7 @@ import typer
 
 from validator.cli import (
     audit,
+    backup,
     check,
     content,
     contributor,
@@ -20,12 +21,14 @@ from validator.cli import (
     devchain,
     exact,
     faults,
+    init,
     keys,
     keys_import,
     node,
     preflight,
     upkeep,
     vana,
+    version,
     web,
 )
 from validator.errors import ValidatorError
@@ -50,7 +53,7 @@ app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
 app.add_typer(content.app, name="content")
 app.add_typer(vana.app, name="vana")
-for room in (devchain, node, preflight, convert, contributor, faults, web, demo):
+for room in (version, init, backup, devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import typer
 
 from validator.cli.common import Content, Contract, Home, Json, Rpc, settings_for, setup_logs
+from validator.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -21,22 +23,26 @@ def check(
 
     Exits 1 if anything fails. May be run beside a running node.
     """
+    answer = ask(settings_for(home, rpc=rpc, contract=contract, content=content), quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(answer, sort_keys=True))
+    if not answer["ok"]:
+        raise typer.Exit(1)
+
+
+def ask(settings: Settings, *, quiet: bool) -> dict[str, Any]:
+    """Ask everything, with a line for each answer as it comes unless `quiet`; all of it as plain data."""
     from validator.actions.preflight import State, preflight
 
-    settings = settings_for(home, rpc=rpc, contract=contract, content=content)
     setup_logs(settings.log_format, "error", settings.secrets())  # the lines say it all
     lines = []
     for line in preflight(settings):
         lines.append(line)
-        if not as_json:
+        if not quiet:
             typer.echo(f"{line.state}  {line.check}: {line.found}")
             if line.cure:
                 typer.echo(f"      -> {line.cure}")
     counts = {str(state): sum(line.state is state for line in lines) for state in State}
-    ok = counts["fail"] == 0
-    if as_json:
-        typer.echo(json.dumps({"ok": ok, **counts, "lines": [line.to_dict() for line in lines]}, sort_keys=True))
-    else:
+    if not quiet:
         typer.echo(f"{counts['pass']} passed, {counts['warn']} to look at, {counts['fail']} failed")
-    if not ok:
-        raise typer.Exit(1)
+    return {"ok": counts["fail"] == 0, **counts, "lines": [line.to_dict() for line in lines]}

@@ -38,4 +38,5 @@ class Window:
         """Contributions from `first` on were tried: `judged` of them count, and whether each seemed acceptable."""
         moved = verdicts[judged - 1]
         self._unknown = self._least if moved else min(2 * self._unknown, self._most)
+        self._hopes = {place: hope for place, hope in self._hopes.items() if place >= first + judged}
         self._hopes |= {first + index: verdict for index, verdict in enumerate(verdicts) if index >= judged}

@@ -46,6 +46,11 @@ class Records:
     def __len__(self) -> int:
         return int(self.targets.shape[0])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return int(self.inputs.nbytes + self.targets.nbytes)
+
     def select(self, indices: Tensor) -> Records:
         """The records at `indices` (m,) int64, in that order, repeats allowed."""
         return Records(self.inputs[indices], self.targets[indices])

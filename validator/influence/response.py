@@ -12,8 +12,10 @@ near-copy of what was accepted adds nothing, and data split over many accounts e
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from safetensors.torch import save
@@ -38,6 +40,8 @@ Accepts = Callable[[int, int], bool]
 """Whether a contribution is accepted, from its value and standard error in fixed-point units of the objective."""
 
 NAME = "response"
+AHEAD_BYTES = 64 << 20
+"""Of records that are held before they are judged, at most: each is of use only if those before it are refused."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,34 +88,61 @@ class Response:
         progress: Progress | None = None,
         engine: Engine = IN_PROCESS,
     ) -> Scores:
-        """What each of `parts` adds to the reference and the parts accepted before it.
+        """What each of `parts` adds to the reference and the parts accepted before it; see `judged`."""
+        found = list[Scores]()
+        for one in self.judged(parts, accepts, count=len(parts), chunk=chunk, engine=engine):
+            found.append(one)
+            _tell(progress, len(found), len(parts))
+        nothing = torch.zeros(0, dtype=torch.float64)
+        return Scores(
+            torch.cat([nothing, *(one.values for one in found)]), torch.cat([nothing, *(one.stderr for one in found)])
+        )
 
-        Up to `chunk` parts, by default as many as the memory at hand allows, are tried at once from one place; those
-        behind an accepted one are tried again from the next, so neither the size of a chunk nor the engine changes a
-        bit. A part whose training leaves the finite range, or with which the next baseline does, counts as the worst
-        objective on every query and is not accepted. Raises InfluenceError on records that do not fit the model, and
-        for a referee fitted per query.
+    def judged(
+        self,
+        parts: Iterable[Records],
+        accepts: Accepts,
+        *,
+        count: int,
+        chunk: int | None = None,
+        most_bytes: int = AHEAD_BYTES,
+        engine: Engine = IN_PROCESS,
+    ) -> Iterator[Scores]:
+        """The score of each of at most `count` parts, as soon as it is known. Parts are taken when they are needed, and
+        let go unless they are accepted.
+
+        Up to `chunk` parts, by default as many as the memory at hand allows, are tried at once from one place, of
+        about `most_bytes` at most; those behind an accepted one are tried again from the next, so neither these numbers
+        nor the engine change a bit. A part whose training leaves the finite range, or with which the next baseline
+        does, counts as the worst objective on every query and is not accepted. Raises InfluenceError on records that do
+        not fit the model, and for a referee fitted per query.
         """
         if self.per_query:
             raise InfluenceError("contributions are judged in order by the mean over the queries, not per query")
+        ahead, done, source = deque[Records](), 0, self._that_fit(parts)
+        first = next(source, None)
+        if first is None:
+            return
+        ahead.append(first)
+        trials, place = self._begin(engine)
+        batch = trials.room(place, count) if chunk is None else _checked(chunk)
+        abreast = max(1, engine.width // self.settings.replicas)
+        window = Window(abreast, abreast * batch)
+        while ahead:
+            some = window.ahead(done)
+            fill(ahead, source, some, most_bytes)
+            judged, place, verdicts = self._advance(trials, place, list(islice(ahead, some)), batch, accepts)
+            window.learn(done, len(judged), verdicts)
+            done += len(judged)
+            for one in judged:
+                ahead.popleft()
+                yield one
+            fill(ahead, source, 1, most_bytes)
+
+    def _that_fit(self, parts: Iterable[Records]) -> Iterator[Records]:
         for part in parts:
             self.problem.check(part)
-        values: list[Scores] = []
-        if parts:
-            trials, place = self._begin(engine)
-            batch = trials.room(place, len(parts)) if chunk is None else _checked(chunk)
-            abreast = max(1, engine.width // self.settings.replicas)
-            window = Window(abreast, abreast * batch)
-        while len(values) < len(parts):
-            tried = parts[len(values) :][: window.ahead(len(values))]
-            judged, place, verdicts = self._advance(trials, place, tried, batch, accepts)
-            window.learn(len(values), len(judged), verdicts)
-            values += judged
-            _tell(progress, len(values), len(parts))
-        nothing = torch.zeros(0, dtype=torch.float64)
-        return Scores(
-            torch.cat([nothing, *(one.values for one in values)]), torch.cat([nothing, *(one.stderr for one in values)])
-        )
+            yield part
 
     def _advance(
         self, trials: Trials, place: Place, parts: Sequence[Records], batch: int, accepts: Accepts
@@ -214,6 +245,17 @@ def settled(
         weights = load_tensors(parts[key], {name: (w.dtype, tuple(w.shape)) for name, w in weights.items()})
         progress(turn + 1)
     return weights
+
+
+def fill(ahead: deque[Records], source: Iterator[Records], count: int, most_bytes: int) -> None:
+    """Take parts from `source` until `count` are `ahead`, or `most_bytes` of them; one in any case."""
+    held = sum(part.nbytes for part in ahead)
+    while len(ahead) < count and (not ahead or held < most_bytes):
+        part = next(source, None)
+        if part is None:
+            return
+        ahead.append(part)
+        held += part.nbytes
 
 
 def _checked(chunk: int) -> int:

@@ -34,9 +34,12 @@ def seed_bytes(seed: object) -> bytes:
     return seed.to_bytes(32, "big")
 
 
-def limited(key: str, default: int | float, least: int | float, most: int | float) -> Any:  # noqa: ANN401 - stands for the value
-    """A dataclass field with a default and a closed range; the type of the default is the type of the field."""
-    return dataclasses.field(default=default, metadata={"range": (key, type(default), least, most)})
+def limited(key: str, default: int | float, least: int | float, most: int | float, *, later: bool = False) -> Any:  # noqa: ANN401 - stands for the value
+    """A dataclass field with a default and a closed range; the type of the default is the type of the field. `later`:
+    it came when files without it were about, so a header names it only where it is not at its default.
+    """
+    metadata = {"range": (key, type(default), least, most), "later": later}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,9 +73,12 @@ def write_header(estimator: str, seed: bytes, problem: bytes, per_query: bool, s
     """What a probe file says about itself: canonical JSON as uint8 (m,). Reals are hexadecimal, so that nothing is
     rounded.
     """
-    params = {
-        key: value.hex() if isinstance(value, float) else value for key, value in dataclasses.asdict(settings).items()
+    given = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if not (field.metadata["later"] and getattr(settings, field.name) == field.default)
     }
+    params = {key: value.hex() if isinstance(value, float) else value for key, value in given.items()}
     header = {
         "estimator": estimator,
         "params": params,

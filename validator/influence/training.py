@@ -34,9 +34,12 @@ _QUERIES = 512
 
 @dataclass(frozen=True, slots=True)
 class ResponseSettings(Settings):
-    """`epochs` passes over the reference by heavy ball or, with `adam` 1, by Adam. Before all runs, `keep` times each
-    weight matrix plus normal noise of `perturb` times its root mean square is trained on the reference alone, `settle`
-    times.
+    """`epochs` passes over the reference by heavy ball or, with `adam` 1, by Adam; at most `most_steps` steps, if that
+    is not 0. Before all runs, `keep` times each weight matrix plus normal noise of `perturb` times its root mean square
+    is trained on the reference alone, `settle` times.
+
+    The reference grows by what is accepted, and a run with it: a round takes time by the square of what it accepts,
+    unless `most_steps` ends the runs.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
     a model too large to train anew, keep 1 and perturb 0. Keep runs short: with long ones a contribution of noise
@@ -54,6 +57,7 @@ class ResponseSettings(Settings):
     keep: float = limited("keep", 0.0, 0.0, 1.0)
     perturb: float = limited("perturb", 1.5, 0.0, 10.0)
     settle: int = limited("settle", 3, 0, 100)
+    most_steps: int = limited("most_steps", 0, 0, 2**24, later=True)
 
 
 class Training:
@@ -63,7 +67,7 @@ class Training:
         self.problem, self.settings, self._seed = problem, settings, seed
         self._network, self._loss = problem.network, problem.training()
         self._orders: dict[tuple[str, int, int], Tensor] = {}
-        self._steps = 0
+        self._records = 0
 
     def begin(self) -> Weights:
         """The problem's weights, matrices shrunk and perturbed in each replica: (replicas, 1, ...)."""
@@ -124,12 +128,12 @@ class Training:
         return _by_run(torch.cat(found, 1), runs)
 
     def _steps_over(self, records: int, batch: int) -> int:
-        """Steps of a run; schedules of another number are forgotten, for a reference only grows."""
-        steps = math.ceil(self.settings.epochs * records / batch)
-        if steps != self._steps:
+        """Steps of a run; schedules for another reference are forgotten, for it only grows."""
+        if records != self._records:
             self._orders.clear()
-            self._steps = steps
-        return steps
+            self._records = records
+        steps = math.ceil(self.settings.epochs * records / batch)
+        return min(steps, self.settings.most_steps or steps)
 
     def _gradient(self, weights: Weights, inputs: Tensor, targets: Tensor, scale: Tensor) -> Weights:
         return self._network.gradient(

@@ -5,6 +5,7 @@ Each step is written before it acts, so a process killed at any instant finds on
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,6 +47,8 @@ class Mark:
     timestamp: int
 
 
+PAGE = 1024
+"""Events of one name that are read at once."""
 KEPT_MARKS = 256
 """Checkpoints kept for finding back after a reorg."""
 
@@ -62,6 +65,13 @@ KEPT = {
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode = msgspec.msgpack.Decoder().decode
+
+
+_EVENT = "block, log_index, transaction_hash, contract, name, args"
+
+
+def _row(block: int, index: int, transaction: bytes, contract: str, name: str, args: bytes) -> Row:
+    return Row(block, index, transaction, contract, name, unpack(args))
 
 
 def pack(value: Any) -> bytes:  # noqa: ANN401 - anything that `pack` wrote
@@ -138,7 +148,8 @@ class Journal:
 
     def mark(self) -> Mark | None:
         """How far finalised blocks were scanned; None before the first scan."""
-        return next(iter(self.marks()), None)
+        rows = self.query("SELECT number, hash, timestamp FROM checkpoints ORDER BY number DESC LIMIT 1")
+        return Mark(*rows[0]) if rows else None
 
     def marks(self) -> list[Mark]:
         """The checkpoints that are kept, newest first."""
@@ -164,12 +175,45 @@ class Journal:
         """Finalised events in chain order, all or those of the given names."""
         where = f" AND name IN ({','.join('?' * len(names))})" if names else ""
         rows = self.query(
-            f"SELECT block, log_index, transaction_hash, contract, name, args FROM events WHERE block > ?{where} "  # noqa: S608 - only '?'
-            "ORDER BY block, log_index",
+            f"SELECT {_EVENT} FROM events WHERE block > ?{where} ORDER BY block, log_index",  # noqa: S608 - only '?'
             after_block,
             *names,
         )
-        return [Row(block, index, tx, contract, name, unpack(args)) for block, index, tx, contract, name, args in rows]
+        return [_row(*row) for row in rows]
+
+    def each_event(self, *names: str, after_block: int = -1) -> Iterator[Row]:
+        """The events of the given names in chain order, however many there are: some of each are in memory at a
+        time.
+        """
+        return heapq.merge(
+            *(self._each(name, after_block) for name in names), key=lambda row: (row.block, row.log_index)
+        )
+
+    def _each(self, name: str, after_block: int) -> Iterator[Row]:
+        after = (after_block, 2**62)
+        while True:
+            rows = self.query(
+                f"SELECT {_EVENT} FROM events INDEXED BY events_by_name "  # noqa: S608 - our own columns
+                "WHERE name = ? AND (block, log_index) > (?, ?) ORDER BY block, log_index LIMIT ?",
+                name,
+                *after,
+                PAGE,
+            )
+            yield from (_row(*row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][:2]
+
+    def events_by_place(self, name: str, first: int, most: int) -> list[Row]:
+        """At most `most` events of one name from the `first` on, counted from 0 in chain order."""
+        rows = self.query(
+            f"SELECT {_EVENT} FROM events INDEXED BY events_by_name "  # noqa: S608 - our own columns
+            "WHERE name = ? ORDER BY block, log_index LIMIT ? OFFSET ?",
+            name,
+            most,
+            first,
+        )
+        return [_row(*row) for row in rows]
 
     def rollback(self, number: int) -> None:
         """Forget everything learned above block `number`: the one answer to a reorg, over every table that knows
@@ -226,6 +270,11 @@ class Journal:
                 (digest, codec, size, state, tries, reason, retry_at),
             )
 
+    def forget_content(self, digests: Iterable[bytes]) -> None:
+        """What was let go of is no longer here: should it be wanted again, it has to be fetched again."""
+        with self.transaction() as db:
+            db.executemany("DELETE FROM content WHERE digest = ?", [(digest,) for digest in digests])
+
     def endpoint_range(self, endpoint: str) -> tuple[int, int] | None:
         """(blocks, patience) that were found for an endpoint's log queries; None if it is new."""
         rows = self.query("SELECT blocks, patience FROM endpoints WHERE endpoint = ?", endpoint)
@@ -248,20 +297,41 @@ class Journal:
             )
 
 
-def migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Apply the numbered SQL files newer than the file's `user_version`, each in one transaction with its number."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    files = sorted(
-        (entry for entry in resources.files("validator.journal").joinpath("migrations").iterdir()),
-        key=lambda entry: entry.name,
-    )
+def migrations() -> dict[int, str]:
+    """The numbered SQL files that make a journal, by number, ascending."""
+    files = sorted(resources.files("validator.journal").joinpath("migrations").iterdir(), key=lambda entry: entry.name)
     named = [entry for entry in files if entry.name.endswith(".sql")]
     scripts = {int(entry.name[:4]): entry.read_text() for entry in named}
     assert len(scripts) == len(named), "internal error: two migrations have one number, and one of them would be lost"
+    return scripts
+
+
+def schema() -> int:
+    """The schema that this release writes: the number of its last migration."""
+    return max(migrations())
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Apply the numbered SQL files newer than the file's `user_version`, each in one transaction with its number.
+
+    Killed between two of them, it goes on with the next one; two processes may try at once.
+    """
+    scripts = migrations()
+    version = _version(db)
     if version > max(scripts):
         raise JournalError(
-            f"{path} was written by a newer release (schema {version}); run that release, or restore a backup"
+            f"{path} was written by a newer release (schema {version}, here {max(scripts)}); run that release, or "
+            "restore a backup"
         )
-    for number, script in sorted(scripts.items()):
-        if number > version:
-            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    for number in [number for number in scripts if number > version]:
+        try:
+            db.executescript(f"BEGIN IMMEDIATE;\n{scripts[number]}\nPRAGMA user_version = {number};\nCOMMIT;")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if _version(db) < number:  # else another process was faster
+                raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

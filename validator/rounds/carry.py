@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from validator.rounds.evidence import Evidence, EvidenceError
-from validator.rounds.types import HASH_BYTES, Carry, Remembered
+from validator.rounds.hashes import HASH_BYTES, is_ascending
+from validator.rounds.types import Carry, Remembered
 
 
 def carry_after(before: Carry, digest: bytes, evidence: Evidence, accepted: bytes) -> Carry:
@@ -19,14 +18,13 @@ def carry_after(before: Carry, digest: bytes, evidence: Evidence, accepted: byte
         )
     if len(accepted) != HASH_BYTES * evidence.accepted_count:
         raise EvidenceError(f"evidence of round {evidence.round} speaks of {evidence.accepted_count} accepted records")
-    hashes = [accepted[at : at + HASH_BYTES] for at in range(0, len(accepted), HASH_BYTES)]
-    if any(left >= right for left, right in pairwise(hashes)):
+    if not is_ascending(accepted):
         raise EvidenceError(f"the accepted records of round {evidence.round} are not in ascending order")
     return Carry(
         evidence=digest,
         rounds=before.rounds + 1,
         earnings=dict(evidence.earnings),
-        known=before.known.union(hashes),
+        known=before.known.union(accepted),
         memory=(*before.memory, _remembered(evidence)),
     )
 

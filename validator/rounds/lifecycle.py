@@ -48,8 +48,9 @@ class Fact:
 class RoundState:
     """One round as finalised events tell it. Weights in stake-token units, deadlines in Unix seconds.
 
-    `reports`: (weight, bitmap) by operator; `commits`: commit hash by operator; `attestations`: (attestation digest,
-    signature, fields) by operator; all of the current attempt. `final`: the attested fields once finalised.
+    `reports`: (weight, bitmap) by operator; `commits`: commit hash by operator, `backups`: what each wrote down beside
+    it; `attestations`: (attestation digest, signature, fields) by operator; all of the current attempt. `final`: the
+    attested fields once finalised.
     """
 
     round: int
@@ -68,6 +69,7 @@ class RoundState:
     attest_deadline: int = 0
     reports: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     commits: Mapping[str, bytes] = field(default_factory=dict)
+    backups: Mapping[str, bytes] = field(default_factory=dict)
     attestations: Mapping[str, tuple[bytes, bytes, Mapping[str, Any]]] = field(default_factory=dict)
     members: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     final: Mapping[str, Any] | None = None
@@ -140,6 +142,14 @@ def fold(facts: Iterable[Fact], before: Rounds | None = None) -> Rounds:
     return Rounds(rounds, members)
 
 
+def without_answers(state: RoundState) -> RoundState:
+    """What still counts of a round that is final and past its deadlines: who attested what, but no bitmaps, backups,
+    signatures and fields.
+    """
+    digests = {operator: (digest, b"", dict[str, Any]()) for operator, (digest, _, _) in state.attestations.items()}
+    return replace(state, reports={}, commits={}, backups={}, attestations=digests)
+
+
 def _change_member(members: dict[str, tuple[str, int]], fact: Fact) -> None:
     operator = str(fact.args["operator"])
     signer, weight = members.get(operator, ("", 0))
@@ -153,17 +163,19 @@ def submissions(facts: Iterable[Fact], first_id: int, end_id: int) -> list[Submi
     """Submissions with ids in [first_id, end_id), in order of id, which is chain order."""
     submitted = [fact for fact in facts if fact.name == "ContributionSubmitted"]
     start, stop = (bisect_left(submitted, id_, key=lambda fact: int(fact.args["id"])) for id_ in (first_id, end_id))
-    return [
-        Submission(
-            id=int(fact.args["id"]),
-            contributor=str(fact.args["contributor"]),
-            digest=fact.args["digest"],
-            codec=int(fact.args["codec"]),
-            size=int(fact.args["size"]),
-            key_epoch=int(fact.args["keyEpoch"]),
-        )
-        for fact in submitted[start:stop]
-    ]
+    return [to_submission(fact.args) for fact in submitted[start:stop]]
+
+
+def to_submission(args: Mapping[str, Any]) -> Submission:
+    """A `ContributionSubmitted` event."""
+    return Submission(
+        id=int(args["id"]),
+        contributor=str(args["contributor"]),
+        digest=args["digest"],
+        codec=int(args["codec"]),
+        size=int(args["size"]),
+        key_epoch=int(args["keyEpoch"]),
+    )
 
 
 def _known(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
@@ -212,7 +224,12 @@ def _reported(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
 
 def _committed(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
     state = _known(state, args)
-    return replace(state, commits={**state.commits, str(args["operator"]): args["commitHash"]})
+    operator = str(args["operator"])
+    return replace(
+        state,
+        commits={**state.commits, operator: args["commitHash"]},
+        backups={**state.backups, operator: bytes(args["backup"])},
+    )
 
 
 def _attested(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
@@ -227,7 +244,13 @@ def _finalised(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
 
 def _retried(state: RoundState | None, args: Mapping[str, Any]) -> RoundState:
     return replace(
-        _known(state, args), attempt=int(args["attempt"]), reports={}, commits={}, attestations={}, **_deadlines(args)
+        _known(state, args),
+        attempt=int(args["attempt"]),
+        reports={},
+        commits={},
+        backups={},
+        attestations={},
+        **_deadlines(args),
     )
 
 
@@ -247,3 +270,6 @@ _APPLY = {
     "RoundRetried": _retried,
     "RoundAbandoned": _abandoned,
 }
+
+FOLDED = ("ValidatorJoined", "StakeChanged", *_APPLY)
+"""The events that `fold` looks at."""

@@ -7,7 +7,8 @@ and these. New weights end it: the DAO is expected to have trained on what it pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable
 
 import torch
 from safetensors.torch import save
@@ -38,13 +39,39 @@ def unpack(data: bytes, count: int, like: Records) -> Records:
         raise EvidenceError(f"a file of paid records cannot be used: {error}") from None
 
 
-def latest(parts: Sequence[Records], most: int) -> Records | None:
+def latest(parts: Iterable[Records], most: int) -> Records | None:
     """The last `most` records of all parts, oldest first, and no more than fit into a file; None when there is none."""
-    if not parts or most == 0:
-        return None
-    together = concat(parts)
-    most = max(1, min(most, _FILE_BYTES // _bytes_of_one(together)))
-    return together.select(torch.arange(max(0, len(together) - most), len(together)))
+    kept = Latest(most)
+    for part in parts:
+        kept.add(part)
+    return kept.records()
+
+
+class Latest:
+    """The last `most` records of all that are added, and no more than fit into a file; earlier ones are let go."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._parts, self._count = most, deque[Records](), 0
+
+    def add(self, records: Records) -> None:
+        """The next ones."""
+        if self._most == 0:
+            return
+        self._parts.append(records)
+        self._count += len(records)
+        most = self._room(records)
+        while self._count - len(self._parts[0]) >= most:
+            self._count -= len(self._parts.popleft())
+
+    def records(self) -> Records | None:
+        """Those, oldest first; None when there is none."""
+        if not self._parts:
+            return None
+        together = concat(self._parts)
+        return together.select(torch.arange(max(0, len(together) - self._room(together)), len(together)))
+
+    def _room(self, like: Records) -> int:
+        return max(1, min(self._most, _FILE_BYTES // _bytes_of_one(like)))
 
 
 def _bytes_of_one(records: Records) -> int:

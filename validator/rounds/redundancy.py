@@ -7,12 +7,14 @@ entropy) learn that the DAO holds it; the key travels sealed with the queries.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 
 from validator.influence import Records
-from validator.rounds.types import HASH_BYTES, Opened
+from validator.rounds.hashes import HASH_BYTES, Hashes
+from validator.rounds.types import Opened
 
 
 def record_hash(key: bytes, inputs: torch.Tensor, target: torch.Tensor) -> bytes:
@@ -31,29 +33,37 @@ def record_hashes(key: bytes, records: Records) -> list[bytes]:
     return [record_hash(key, records.inputs[i], records.targets[i]) for i in range(len(records))]
 
 
-def drop_repeats(
-    key: bytes, known: frozenset[bytes], anchor: Records, opened: Sequence[Opened]
-) -> list[tuple[Opened, Records | None, list[bytes]]]:
-    """For each opened contribution in on-chain order: itself, its records seen for the first time (or None), and their
-    keyed hashes.
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """A contribution after opening, without its records; how many it `offered`; those that were seen for the first time
+    (None: there is none to judge), and their keyed hashes one after the other.
+    """
+
+    opened: Opened
+    offered: int = 0
+    records: Records | None = None
+    hashes: bytes = b""
+
+
+def drop_repeats(key: bytes, known: Hashes, anchor: Records, opened: Iterable[Opened]) -> Iterator[Distinct]:
+    """Each opened contribution in on-chain order without its repeats, as it is asked for.
 
     A record is a repeat if it stands in the anchor, was paid in an earlier round (`known`), or came earlier in this
     round. The first to submit a record in a round keeps it, whatever becomes of that contribution: order on chain is
     the only order that every validator shares.
     """
-    seen = set(known) | set(record_hashes(key, anchor))
-    result: list[tuple[Opened, Records | None, list[bytes]]] = []
+    seen = known.union(b"".join(record_hashes(key, anchor)))
     for item in opened:
         if item.records is None:
-            result.append((item, None, []))
+            yield Distinct(item)
             continue
-        keep: list[int] = []
-        fresh: list[bytes] = []
-        for index, digest in enumerate(record_hashes(key, item.records)):
-            if digest not in seen:
-                seen.add(digest)
+        hashes = record_hashes(key, item.records)
+        keep, fresh = list[int](), dict[bytes, None]()
+        for index, (digest, old) in enumerate(zip(hashes, seen.holds(hashes), strict=True)):
+            if not old and digest not in fresh:
                 keep.append(index)
-                fresh.append(digest)
+                fresh[digest] = None
+        packed = b"".join(fresh)
+        seen = seen.union(packed)
         kept = item.records.select(torch.tensor(keep, dtype=torch.int64)) if keep else None
-        result.append((item, kept, fresh))
-    return result
+        yield Distinct(replace(item, records=None), len(item.records), kept, packed)

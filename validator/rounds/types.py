@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from validator.rounds.hashes import Hashes
+
 if TYPE_CHECKING:  # torch is slow to import, and looking up a score needs none of it
     from validator.influence import Records
 
@@ -14,11 +16,6 @@ VERSION = 2
 """Version of the rules in this room; part of every manifest. A change of any signed integer bumps it."""
 
 ZERO_DIGEST = bytes(32)
-
-HASH_BYTES = 16
-"""Bytes of a keyed record hash: a repeat is missed or claimed by accident with probability below n^2 / 2^129 for n
-records, and the key is secret.
-"""
 
 
 class Status(IntEnum):
@@ -120,5 +117,5 @@ class Carry:
     evidence: bytes = ZERO_DIGEST
     rounds: int = 0
     earnings: Mapping[str, int] = field(default_factory=dict)
-    known: frozenset[bytes] = frozenset()
+    known: Hashes = field(default_factory=Hashes)
     memory: tuple[Remembered, ...] = ()

@@ -22,7 +22,10 @@ def run(node: Node) -> None:
     identity = node.identity
     if identity is None:
         return
-    for intent, call in _due(node):
+    due = _due(node)
+    intents = {intent for intent, _ in due}
+    node.due_since = {intent: since for intent, since in node.due_since.items() if intent in intents}
+    for intent, call in due:
         if _would_pass(identity, call) and _our_turn(node, identity, intent):
             _send(identity, intent, call)
 

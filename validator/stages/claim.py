@@ -14,10 +14,13 @@ log = structlog.get_logger("claim")
 def run(node: Node, state: RoundState) -> None:
     """Claim once a round, if our answer was the quorum's."""
     identity = node.identity
-    if identity is None or state.final is None or node.finalised_time() <= state.attest_deadline:
+    if identity is None or state.final is None or state.round in node.fees_done:
+        return
+    if node.finalised_time() <= state.attest_deadline:
         return
     mine = state.attestations.get(identity.operator.lower())
     if mine is None or mine[0] != state.final_digest or node.journal.step(state.round, 0, "fee") is not None:
+        node.fees_done.add(state.round)
         return
     call = node.contracts.pool.claim_fee(state.round, identity.operator)
     try:
@@ -28,3 +31,4 @@ def run(node: Node, state: RoundState) -> None:
         identity.sender.send(call, intent=f"fee/{state.round}")
         log.info("fee claimed", round=state.round)
     node.journal.take_step(state.round, 0, "fee", {})
+    node.fees_done.add(state.round)

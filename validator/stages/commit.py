@@ -63,10 +63,9 @@ def restore(node: Node, state: RoundState) -> None:
     identity = node.identity
     if identity is None or node.journal.step(state.round, state.attempt, "scored") is not None:
         return
-    for fact in node.chronicle.facts("Committed"):
-        mine = fact.args["operator"] == identity.operator.lower()
-        if mine and (fact.args["round"], fact.args["attempt"]) == (state.round, state.attempt) and fact.args["backup"]:
-            _restore(node, identity, state, fact.args["backup"])
+    backup = state.backups.get(identity.operator.lower())
+    if backup:
+        _restore(node, identity, state, backup)
 
 
 def _restore(node: Node, identity: Identity, state: RoundState, backup: bytes) -> None:
@@ -83,20 +82,17 @@ def committed_digest(node: Node, reader: Reader, state: RoundState) -> bytes | N
     """The digest that our commit of this attempt binds us to, out of the backup in its event; None if there is none or
     it does not open. Nothing else can be revealed, and no node of ours signs anything else for the attempt.
     """
-    wanted = state.commits.get(reader.operator.lower())
-    for fact in node.chronicle.facts("Committed"):
-        if fact.args["commitHash"] != wanted or fact.args["operator"] != reader.operator.lower():
-            continue
-        try:
-            plain = open_backup(reader.hpke_secret, fact.args["backup"], info=_backup_info(node, reader, state))
-        except EnvelopeError:
-            return None
-        digest = digest_of(node, to_attestation(state, _from_backup(plain)))
-        place = node.deployment
-        salt = salt_of(node, reader, state)
-        hashed = commit_hash(place.chain_id, place.rounds, state.round, state.attempt, reader.operator, digest, salt)
-        return digest if hashed == wanted else None
-    return None
+    operator, place = reader.operator.lower(), node.deployment
+    if operator not in state.commits:
+        return None
+    try:
+        plain = open_backup(reader.hpke_secret, state.backups[operator], info=_backup_info(node, reader, state))
+    except EnvelopeError:
+        return None
+    digest = digest_of(node, to_attestation(state, _from_backup(plain)))
+    salt = salt_of(node, reader, state)
+    hashed = commit_hash(place.chain_id, place.rounds, state.round, state.attempt, reader.operator, digest, salt)
+    return digest if hashed == state.commits[operator] else None
 
 
 def _to_backup(step: Mapping[str, Any]) -> bytes:

@@ -20,7 +20,8 @@ from validator.manifest import File, Manifest, parse_manifest
 from validator.rounds.carry import carry_after
 from validator.rounds.evidence import MAX_BYTES as EVIDENCE_BYTES
 from validator.rounds.evidence import Evidence, parse_evidence
-from validator.rounds.types import HASH_BYTES, Carry
+from validator.rounds.hashes import HASH_BYTES
+from validator.rounds.types import Carry
 from validator.stages.keyring import Keyring
 
 CODECS = {"raw": 0, "dag-pb": 1}

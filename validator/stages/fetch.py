@@ -6,7 +6,7 @@ import structlog
 
 from validator.content import Cid, ContentError
 from validator.manifest import Manifest
-from validator.rounds.lifecycle import RoundState, submissions
+from validator.rounds.lifecycle import RoundState
 from validator.rounds.types import Submission
 from validator.stages.node import Node
 
@@ -38,21 +38,19 @@ def run(node: Node, state: RoundState, manifest: Manifest) -> bool:
 
 def of_round(node: Node, state: RoundState) -> list[Submission]:
     """Submissions of a closed round, or all those so far of the open one."""
-    facts = node.chronicle.facts("ContributionSubmitted")
     if state.closed:
-        return submissions(facts, state.first_id, state.end_id)
+        return node.chronicle.submissions(state.first_id, state.end_id)
     judged = (other for other in node.chronicle.rounds().values() if other.closed and not other.abandoned)
-    return submissions(facts, max((other.end_id for other in judged), default=1), 2**63)
+    return node.chronicle.submissions(max((other.end_id for other in judged), default=1))
 
 
 def available(node: Node, submission: Submission) -> bool:
     """Whether the envelope is in our store, verified, with exactly the size that this submission declared."""
-    key = _key(submission)
-    if key not in node.held:
-        known = node.journal.content_state(*key)
+    if submission.id not in node.held:
+        known = node.journal.content_state(*_key(submission))
         if known is None or known[0] != "fetched":
             return False
-        node.held.add(key)
+        node.held.add(submission.id)
     return True
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import structlog
 
@@ -28,8 +29,8 @@ def check(node: Node) -> None:
     identity = node.identity
     if identity is None:
         return
-    attested = node.chronicle.facts("Attested")
-    for slot, digest in _news(node, identity, attested[node.history_checked :]):
+    last = node.chronicle.read_to
+    for slot, digest in _news(node, identity, node.history_checked):
         known = identity.protection.signed(slot)
         if known == UNKNOWN:
             identity.protection.learn(slot, digest)
@@ -40,7 +41,7 @@ def check(node: Node) -> None:
                 "does not: make sure that no other machine signs with this key, then import the history of the one "
                 "that signed it (`validator keys protection-import`), or `validator keys protection-rebuild`"
             )
-    node.history_checked = len(attested)
+    node.history_checked = last
 
 
 def rebuild(node: Node, reader: Reader, history: SigningProtection) -> tuple[int, int]:
@@ -51,7 +52,7 @@ def rebuild(node: Node, reader: Reader, history: SigningProtection) -> tuple[int
     now. An attempt that begins later cannot have been signed for.
     """
     proven = 0
-    for slot, digest in _news(node, reader, node.chronicle.facts("Attested")):
+    for slot, digest in _news(node, reader, -1):
         history.learn(slot, digest)
         proven += 1
     blocked = 0
@@ -65,11 +66,13 @@ def rebuild(node: Node, reader: Reader, history: SigningProtection) -> tuple[int
     return proven, blocked
 
 
-def _news(node: Node, reader: Reader, attested: Sequence[Fact]) -> Iterator[tuple[Slot, bytes]]:
-    return ours(node.deployment, reader.operator, [*node.chronicle.facts("ValidatorJoined"), *attested])
+def _news(node: Node, reader: Reader, above: int) -> Iterator[tuple[Slot, bytes]]:
+    """What the blocks above one show that we have signed."""
+    facts = chain(node.chronicle.facts("ValidatorJoined"), node.chronicle.since(above, "Attested"))
+    return ours(node.deployment, reader.operator, facts)
 
 
-def ours(place: Deployment, operator: str, facts: Sequence[Fact]) -> Iterator[tuple[Slot, bytes]]:
+def ours(place: Deployment, operator: str, facts: Iterable[Fact]) -> Iterator[tuple[Slot, bytes]]:
     """Attestations by an operator out of `facts` (it joined, it attested), which one of its signing keys has really
     signed: an endpoint may say anything. Raises `ProtectionError` for another one.
     """

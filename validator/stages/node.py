@@ -26,6 +26,9 @@ from validator.rounds.types import Carry
 from validator.stages.backfill import Backfill
 from validator.stages.chronicle import Chronicle
 
+LATEST_ROUNDS = 8
+"""Rounds whose manifests are kept, though they are over: those under way most likely have the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contracts:
@@ -78,8 +81,9 @@ class Node:
     open contributions either, and only follows.
 
     With several DAOs in one process, `transactions` is the journal of the sender that they share, and `scoring` is held
-    while one of them is scored. `unsettled` are the nonces that were under way at the
-    last tick.
+    while one of them is scored. `unsettled` are the nonces that were under way at the last tick; `held` the
+    contributions still to be judged whose envelopes are in our store, `fees_done` the rounds of which no fee is left to
+    claim.
     """
 
     w3: Web3
@@ -94,8 +98,9 @@ class Node:
     epoch_secrets: dict[int, bytes] = field(default_factory=dict)
     due_since: dict[str, float] = field(default_factory=dict)
     manifests: dict[bytes, Manifest] = field(default_factory=dict)
-    held: set[tuple[bytes, int, int]] = field(default_factory=set)
-    history_checked: int = 0
+    held: set[int] = field(default_factory=set)
+    fees_done: set[int] = field(default_factory=set)
+    history_checked: int = -1
     grants_read: int = 0
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
@@ -143,9 +148,19 @@ class Node:
         self.due_since = {}
         self.score_failures = {}
         self.waits = {}
-        self.history_checked = self.grants_read = 0
-        self.peers_read = -1
+        self.held, self.fees_done = set(), set()
+        self.grants_read = 0
+        self.history_checked = self.peers_read = -1
         self.released, self.release_place, self.exit_delays = set(), (0, 0), {}
+
+    def let_go(self) -> None:
+        """Forget what only mattered to rounds that are over."""
+        rounds, first = self.chronicle.rounds(), self.chronicle.first_waiting
+        under_way = {number for number, state in rounds.items() if state.final is None and not state.abandoned}
+        self.held = {id_ for id_ in self.held if id_ >= first}
+        self.score_failures = {key: told for key, told in self.score_failures.items() if key[0] in under_way}
+        in_use = {rounds[number].manifest for number in {*under_way, *sorted(rounds)[-LATEST_ROUNDS:]}}
+        self.manifests = {digest: known for digest, known in self.manifests.items() if digest in in_use}
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""

@@ -8,7 +8,7 @@ scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 import structlog
 import torch
@@ -49,15 +49,16 @@ def open_all(
     keys: Keyring,
     place: tuple[int, str],
     read: Callable[[Submission], bytes],
-) -> list[Opened]:
-    """Open every submission of a round, in order.
+) -> Generator[Opened, None, None]:
+    """Open the submissions of a round in order, each when it is asked for; to be closed.
 
     `included`: ids that a quorum holds. `keys`: what opens them. `place`: (chain id, contract) that envelopes
     are bound to. `read`: verified bytes of an envelope, at most as many as declared; its TooLarge is a verdict (content
     is what it is), anything else that it raises is passing and is passed on.
     """
     with parsing_worker() as worker:  # one for all of them: none is started for each
-        return [_open(item, item.id in included, manifest, keys, place, read, worker) for item in submitted]
+        for item in submitted:
+            yield _open(item, item.id in included, manifest, keys, place, read, worker)
 
 
 def parsing_worker() -> ParsingWorker:

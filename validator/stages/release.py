@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import structlog
 
@@ -20,7 +21,7 @@ from validator.content import Cid, ContentError, LayeredStore
 from validator.content.cid import Codec
 from validator.manifest import Manifest
 from validator.rounds.evidence import EvidenceError
-from validator.rounds.lifecycle import RoundState, submissions
+from validator.rounds.lifecycle import RoundState
 from validator.stages.documents import CODECS, read_evidence
 from validator.stages.node import Node
 
@@ -47,6 +48,7 @@ def run(node: Node) -> None:
             return
         node.journal.take_step(due.round, 0, "released", {"count": len(due.cids)})
         node.released.add(due.round)
+        node.exit_delays.pop(due.round, None)
         node.sweep_due = True
         log.info("released", round=due.round, pins=len(due.cids))
     if node.sweep_due and node.clock() - node.swept_at >= SWEEP_SECONDS:
@@ -103,14 +105,14 @@ def sweep(node: Node, grace: float | None = None) -> int:
 
 def _no_longer_needed(node: Node, state: RoundState, open_: Sequence[RoundState]) -> Iterator[Cid]:
     """Envelopes of the round that no other submission under way names too, and the file of its probes."""
-    facts = node.chronicle.facts("ContributionSubmitted")
-    needed = {item.digest for item in submissions(facts, _last_settled(node) + 1, 2**63)}
-    for other in open_:
-        if other.closed:
-            needed |= {item.digest for item in submissions(facts, other.first_id, other.end_id)}
-    for item in submissions(facts, state.first_id, state.end_id):
-        if item.digest not in needed:
-            yield Cid.from_chain(item.digest, item.codec)
+    past = {item.digest: item for item in node.chronicle.submissions(state.first_id, state.end_id)}
+    # Of the other rounds there may be hundreds that can still be disputed: they are gone through in pages.
+    first = node.chronicle.first_waiting
+    counting = [(other.first_id, min(other.end_id, first)) for other in open_ if other.closed]
+    for page in chain(*(node.chronicle.pages(*ids) for ids in counting), node.chronicle.pages(first)):
+        for item in page:
+            past.pop(item.digest, None)
+    yield from (Cid.from_chain(item.digest, item.codec) for item in past.values())
     assert state.final is not None
     try:
         probes = bytes.fromhex(read_evidence(node.store, state.final["evidence"]).probes)
@@ -120,13 +122,10 @@ def _no_longer_needed(node: Node, state: RoundState, open_: Sequence[RoundState]
     yield from (Cid(codec, probes) for codec in _codecs())
 
 
-def _last_settled(node: Node) -> int:
-    """The highest contribution that a finalised round has judged; those above are still to be."""
-    return max((state.end_id - 1 for state in node.chronicle.rounds().values() if state.final is not None), default=0)
-
-
 def _unpin(node: Node, due: Released, end: float) -> bool:
     begun = node.release_place[1] if node.release_place[0] == due.round else 0
+    if not begun:  # before anything can be swept: who submits one of these again must not find it taken for held
+        node.journal.forget_content(cid.digest for cid in due.cids)
     for place, cid in enumerate(due.cids[begun:], start=begun + 1):
         node.store.unpin(cid)
         if node.clock() > end:

@@ -45,6 +45,7 @@ def tick(node: Node) -> None:
         if phase is Phase.OPEN and node.reader is not None:
             _guarded(node, f"fetching for round {state.round}", partial(_prefetch, node, state))
     _guarded(node, "release", partial(release.run, node))
+    node.let_go()
 
 
 def _look_after(node: Node, sender: Sending) -> None:

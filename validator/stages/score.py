@@ -12,7 +12,7 @@ from validator.errors import ValidatorError
 from validator.manifest import Manifest
 from validator.rounds.evidence import Outcome, outcome
 from validator.rounds.lifecycle import RoundState
-from validator.rounds.score import Digests, Judged, score_round
+from validator.rounds.score import Digests, Judged, check_versions, score_round
 from validator.rounds.types import Carry, Submission, Terms
 from validator.stages import fetch
 from validator.stages.documents import PROBES_INFO, dao_context, file_digest, load_carry, load_judgement
@@ -30,9 +30,13 @@ class KeysMissing(ValidatorError):
 
 
 def run(node: Node, state: RoundState, manifest: Manifest) -> None:
-    """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned."""
+    """Score once an attempt, as soon as reporting has ended; needs the secrets of the key epochs concerned.
+
+    Raises VersionMismatch, before anything is fetched or opened, where the manifest wants another scorer than this one.
+    """
     if node.journal.step(state.round, state.attempt, "scored") is not None:
         return
+    check_versions(manifest.versions)
     submitted, included = fetch.of_round(node, state), state.included()
     carry = carry_into(node, state)
     missing = _missing_epochs(node, manifest, carry, [item for item in submitted if item.id in included])
@@ -78,23 +82,26 @@ def _judge(
     context = dao_context(*place, node.deployment.dao, manifest.sealed.key_epoch)
     keys = EpochKeys(node.epoch_secrets)
     judgement = load_judgement(node.store, manifest, keys, context)
-    opened = open_all(submitted, included, manifest, keys, place, lambda item: fetch.read_envelope(node, item))
-    return score_round(
-        terms_of(state, *place),
-        manifest,
-        carry,
-        judgement.problem,
-        judgement.record_key,
-        opened,
-        Digests(
-            probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
-            accepted=file_digest,
-            memory=lambda data, epoch: name_memory(keys, data, epoch),
-        ),
-        memory=load_memory(node.store, manifest, carry, keys, judgement.problem.anchor),
-        progress=Eta(state.round, node.progress),
-        engine=node.engine,
-    )
+    memory = load_memory(node.store, manifest, carry, keys, judgement.problem.anchor)
+    with contextlib.closing(
+        open_all(submitted, included, manifest, keys, place, lambda item: fetch.read_envelope(node, item))
+    ) as opened:
+        return score_round(
+            terms_of(state, *place),
+            manifest,
+            carry,
+            judgement.problem,
+            judgement.record_key,
+            opened,
+            Digests(
+                probes=lambda data: file_digest(_sealed_probes(node, manifest, data)),
+                accepted=file_digest,
+                memory=lambda data, epoch: name_memory(keys, data, epoch),
+            ),
+            memory=memory,
+            progress=Eta(state.round, node.progress),
+            engine=node.engine,
+        )
 
 
 def _sealed_probes(node: Node, manifest: Manifest, probes: bytes) -> bytes:

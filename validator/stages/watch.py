@@ -13,6 +13,7 @@ from validator.chain.errors import ChainError
 from validator.chain.rpc import understood
 from validator.content import ContentError, Store
 from validator.rounds.lifecycle import RoundState
+from validator.rounds.score import version_gap
 from validator.stages.node import Node
 
 LOOK_SECONDS = 15.0
@@ -42,7 +43,8 @@ class Duty:
     `waiting_nonce`, the lowest that is under way, has been so since `waiting_since` (monotonic clock).
 
     `content_fault` says why the content store fails, "" when it works. `missed` are the duties of the latest round in
-    which this operator had any: it is empty again once a round went well.
+    which this operator had any: it is empty again once a round went well. `unscorable`: rounds that are not over and
+    want another scorer than this release has, with the reason.
     """
 
     head_time: int = 0
@@ -55,6 +57,7 @@ class Duty:
     balance_wei: int | None = None
     asked_at: float = float("-inf")
     missed: frozenset[Missed] = field(default_factory=frozenset)
+    unscorable: tuple[tuple[int, str], ...] = ()
 
 
 def look(node: Node, before: Duty | None) -> Duty:
@@ -77,6 +80,7 @@ def look(node: Node, before: Duty | None) -> Duty:
         balance_wei=asked.balance_wei,
         asked_at=asked.asked_at,
         missed=frozenset(_missed(node)),
+        unscorable=tuple(_unscorable(node)),
     )
 
 
@@ -102,6 +106,17 @@ def probe(store: Store) -> str:
     except (ContentError, OSError) as error:
         return str(error)
     return ""
+
+
+def _unscorable(node: Node) -> Iterator[tuple[int, str]]:
+    """Rounds whose manifest this node has read, and which it will refuse to score."""
+    if node.reader is None:
+        return
+    for number, state in sorted(node.chronicle.rounds().items()):
+        over = state.final is not None or state.abandoned
+        manifest = None if over else node.manifests.get(state.manifest)
+        if manifest is not None and (gap := version_gap(manifest.versions)):
+            yield number, gap
 
 
 def _missed(node: Node) -> Iterator[Missed]:

@@ -104,8 +104,8 @@ def worst(answers: Mapping[str, Health]) -> Health:
 
 
 def healthy(vitals: Vitals | None) -> Health:
-    """Whether nothing keeps the node from its duty: it is alive, the chain moves, content is kept, no deadline of the
-    latest round was missed.
+    """Whether nothing keeps the node from its duty: it is alive, the chain moves, content is kept, this release may
+    score what is under way, no deadline of the latest round was missed.
     """
     answer = alive(vitals)
     if vitals is None or not answer.ok:
@@ -158,6 +158,9 @@ def _neglect(vitals: Vitals) -> str:
         return f"the chain stands still: its newest block is {age:.0f} s old; look at the RPC endpoints"
     if duty.content_fault:
         return f"the content store fails: {_masked(duty.content_fault)}"
+    if duty.unscorable:
+        number, reason = duty.unscorable[0]
+        return f"round {number} is not scored here: {reason}"
     if duty.missed:
         told = sorted(f"{m.duty} in round {m.round}, attempt {m.attempt}" for m in duty.missed)
         return f"deadlines were missed: {', '.join(told)}; the log says why"

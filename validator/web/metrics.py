@@ -69,6 +69,8 @@ class NodeMetrics(Collector):
         yield _per_dao(
             "poc_deadlines_missed_now", words, nodes, lambda v: len(v.pulse.duty.missed) if v.pulse.duty else 0
         )
+        words = "Rounds under way whose manifest wants another scorer than this release has."
+        yield _per_dao("poc_rounds_unscorable", words, nodes, _unscorable)
         yield self._missed()
         yield from self._endpoints()
 
@@ -181,6 +183,10 @@ def _content_up(vitals: Vitals) -> float | None:
 
 def _missed_now(vitals: Vitals) -> float | None:
     return None if vitals.pulse.duty is None else len(vitals.pulse.duty.missed)
+
+
+def _unscorable(vitals: Vitals) -> float | None:
+    return None if vitals.pulse.duty is None else len(vitals.pulse.duty.unscorable)
 
 
 def _of_duty(name: str) -> Callable[[Vitals], float | None]:

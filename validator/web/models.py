@@ -151,6 +151,7 @@ class EvidenceLink(Answer):
 class RoundDetail(RoundSummary):
     """Everything about one round. Ids are first_id <= id < end_id; roots and totals are those of the final answer.
     `tally`: how many contributions have which status, in the order of the statuses' codes; empty until it is final.
+    `unscorable`: why the release that answers must not score this round, while it is under way; null when it may.
     """
 
     manifest: Hex
@@ -172,6 +173,7 @@ class RoundDetail(RoundSummary):
     validators: list[Turnout]
     answers: list[Attested]
     checks: list[Check]
+    unscorable: str | None
     page: Page
     items: list[Contribution]
 

@@ -16,9 +16,10 @@ from validator.chain.endpoint import mask
 from validator.chain.errors import RpcFault
 from validator.chain.finality import heights
 from validator.chain.rpc import connect, understood
+from validator.chain.types import Phase
 from validator.envelope import public_key
 from validator.rounds.lifecycle import Fact
-from validator.rounds.score import own_versions
+from validator.rounds.score import version_gap
 from validator.settings import Settings
 from validator.stages.documents import load_manifest
 from validator.stages.keys import granted_secrets
@@ -26,6 +27,8 @@ from validator.stages.keys import granted_secrets
 ROUND_GAS = 600_000
 """Gas of a round at most: report, commit, attest, fee, and now and then a call that anyone may send (docs/gas.md)."""
 FEW_ROUNDS = 20
+LATEST = 8
+"""Rounds that are looked at: those that may still be under way."""
 
 
 def endpoints(settings: Settings) -> Iterator[Line]:
@@ -146,10 +149,25 @@ def manifest(view: View, settings: Settings) -> Iterator[Line]:
     if version == 0:
         yield warned("manifest", "the DAO has published none yet", "nothing can be scored before it has")
         return
-    asked = load_manifest(open_content(settings), view.contracts.dao.manifest(version)).versions
-    have, want = own_versions().model_dump(), asked.model_dump()
-    wrong = [f"{name} {want[name]} (here {have[name]})" for name in want if want[name] != have[name]]
-    if wrong:
-        yield failed("manifest", f"version {version} asks for {', '.join(wrong)}", "install the release that has it")
-    else:
-        yield passed("manifest", f"version {version}: {', '.join(f'{name} {want[name]}' for name in want)}")
+    newest = view.contracts.dao.manifest(version)
+    yield _fits("manifest", f"version {version}", newest, settings)
+    for number, digest in _under_way(view):
+        if digest != newest:
+            yield _fits(f"manifest of round {number}", "an earlier version", digest, settings)
+
+
+def _under_way(view: View) -> Iterator[tuple[int, bytes]]:
+    """The latest rounds that are not over, and what each is judged by."""
+    rounds = view.contracts.rounds
+    newest = rounds.current_round()
+    for number in range(max(1, newest - LATEST), newest + 1):
+        info = rounds.round_info(number)
+        if info.phase not in (Phase.FINALISED, Phase.ABANDONED):
+            yield number, info.manifest
+
+
+def _fits(check: str, which: str, digest: bytes, settings: Settings) -> Line:
+    asked = load_manifest(open_content(settings), digest).versions
+    if gap := version_gap(asked):
+        return failed(check, f"{which}: {gap}", "install a release whose `validator version` names these")
+    return passed(check, f"{which}: {', '.join(f'{name} {want}' for name, want in asked.model_dump().items())}")

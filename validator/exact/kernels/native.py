@@ -106,9 +106,10 @@ class Native(Kernel):
     @functools.cached_property
     def compiled(self) -> Code:
         """numba's CFunc."""
-        run = _runner(self._function)
-        signature = types.void(_pointer(types.int64))
-        return kept_on_disk(lambda cache: numba.cfunc(signature, cache=cache, **IEEE)(run))
+        return kept_on_disk(self._compile)
+
+    def _compile(self, cache: bool) -> Code:
+        return numba.cfunc(types.void(_pointer(types.int64)), cache=cache, **IEEE)(_runner(self._function))
 
     @functools.cached_property
     def entrance(self) -> Callable[[int], None]:
@@ -116,8 +117,8 @@ class Native(Kernel):
         return _CALL(self.compiled.address)
 
     def assembly(self) -> list[str]:
-        """The machine code, for tests."""
-        return [self.compiled._library.get_asm_str()]
+        """The machine code, for tests; compiled for them, because code from the disk has no assembly to read."""
+        return [self._compile(cache=False)._library.get_asm_str()]
 
     def over(self, entries: Sequence[int], pieces: int, threads: int) -> Array:
         """Run the work's own `entries` in `pieces` on at most this many threads; the job as it is afterwards."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from validator.errors import ValidatorError
 from validator.rounds.lifecycle import Phase, RoundState
+from validator.rounds.score import version_gap
 from validator.web.answers.checks import answers_of, level_one, quorum_of, turnout_of
 from validator.web.answers.common import Absent, bundle_of, contribution_row, hex_or_none, hexed, part
 from validator.web.models import EvidenceLink, RoundDetail, Rounds, RoundSummary
@@ -56,6 +58,7 @@ def round_answer(source: Source, number: int, page: int = 1) -> RoundDetail:
         validators=turnout_of(ledger, state),
         answers=answers,
         checks=level_one(source, ledger, state, bundle) if bundle is not None else [],
+        unscorable=_unscorable(source, state),
         page=where,
         items=[contribution_row(ledger.submitted[id_ - 1], state, bundle) for id_ in shown],
     )
@@ -98,6 +101,15 @@ def _origin(state: RoundState) -> dict[str, Any]:
         "commit_deadline": state.commit_deadline or None,
         "attest_deadline": state.attest_deadline or None,
     }
+
+
+def _unscorable(source: Source, state: RoundState) -> str | None:
+    if state.final is not None or state.abandoned:
+        return None
+    try:
+        return version_gap(source.manifest(state.manifest).versions) or None
+    except ValidatorError:  # the manifest's own page tells why it cannot be had
+        return None
 
 
 def _outcome(state: RoundState) -> dict[str, Any]:
