@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from eth_abi.abi import encode
 
-from tests.chain.support import sender_of
+from tests.chain.support import MemoryLog, sender_of
 from tests.faults.tiny import FIRST, MANIFEST, MODEL, labelled
 from tests.support import Chain
 from tests.vana.writer import seal_file, seal_key
@@ -26,7 +26,7 @@ from validator.chain.artifacts import load
 from validator.chain.devchain import DevChain
 from validator.chain.rpc import connect
 from validator.chain.signer import create_keystore
-from validator.chain.transactions import Receipt
+from validator.chain.transactions import Receipt, Settled
 from validator.chain.types import Call
 from validator.chain.vana import Contracts, Place, VanaDataRegistry, VanaDlp, VanaTeePool
 from validator.content import LocalStore
@@ -144,6 +144,7 @@ class VanaWorld:
             "content": f"local:{folder / 'store'}",
             "finality": finality,
             "poll_seconds": 0.2,
+            "bump_seconds": 1,
             "vana_registry": registry,
             "vana_tee_pool": pool,
             "vana_dlp": dlp,
@@ -168,6 +169,12 @@ class VanaWorld:
 
     def act(self, who: int, call: Call) -> Receipt:
         return self._senders[who].send(call, intent=secrets.token_hex(8))
+
+    def sent(self, who: int, newest: int) -> list[bytes]:
+        """The last raw transactions of an account, in order."""
+        entries = cast(MemoryLog, self._senders[who]._log).entries[-newest:]
+        intents = [entry.intent if isinstance(entry, Settled) else entry for entry in entries]
+        return [intent.attempts[-1].raw for intent in intents]
 
     def address(self, who: int) -> str:
         return self._senders[who].address

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from validator.actions.backup import backup
+from validator.actions.found import RECORD_KEY
 from validator.actions.home import ACCOUNT, SIGNING, HomeError, write_config
+from validator.actions.restore import restore
 from validator.actions.vana.keys import ARCHIVE, HISTORY, KEY, check_one_chain, create, secret_of, signing_key
 from validator.chain.signer import LocalSigner, create_keystore
-from validator.journal import ProtectionError
+from validator.journal import Journal, ProtectionError
 from validator.journal.protection import Slot
 from validator.settings import Settings, load_settings
 
@@ -75,6 +78,23 @@ def test_signing_key__held_by_another_process__is_refused(settings: Settings):
     with pytest.raises(ProtectionError, match="is another validator running with it"):
         signing_key(settings)
     history.close()
+
+
+def test_backup__of_a_prover__comes_back_whole_but_for_a_history_that_the_chain_knows(
+    settings: Settings, tmp_path: Path
+):
+    Journal(settings.path("vana.sqlite")).close()
+    create_keystore(settings.path(RECORD_KEY), b"k" * 32, settings.password(), light=True)
+    backup(settings, tmp_path / "saved", keys=True)
+    again = load_settings(tmp_path / "again")
+
+    restore(again, tmp_path / "saved", alone=False)
+    again.path("password").write_text(settings.password())
+
+    assert secret_of(again) == secret_of(settings)
+    assert again.path("vana.sqlite").exists()
+    with pytest.raises(ProtectionError, match="rebuild-history"):
+        signing_key(again)
 
 
 def test_one_chain__key_that_has_signed_on_another__is_refused(settings: Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from hexbytes import HexBytes
 from web3.eth import Eth
 
 from tests.vana.support import (
@@ -447,12 +449,16 @@ def test_tick__reorganised_below_what_was_taken_for_final__rolls_back_and_proves
         work(node)
         first, seen = judged(node, file), discover.ledger_of(node).jobs[job]
 
-        chain.reorganise(world.w3.eth.block_number - start, requeue=True)
+        chain.reorganise(world.w3.eth.block_number - start)
         assert not discover.run(node)
         assert judged(node, file) is None
         assert discover.ledger_of(node).jobs == {}
         chain.mine(3)
-        for _ in range(3):
+        for raw in world.sent(OWNER, 2):  # the contributor's two; our own is the node's to send again
+            world.w3.eth.send_raw_transaction(HexBytes(raw))
+        deadline = time.monotonic() + 60
+        while not discover.ledger_of(node).ended:
+            assert time.monotonic() < deadline, node.waits
             work(node)
 
         again = discover.ledger_of(node)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import zlib
+from collections.abc import Callable
 
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+Draw = Callable[[int], bytes]
+"""Gives so many random bytes."""
 SALT = b"saltsalt"
 OCTET = 0x60
 """65,536 bytes: a key derivation that costs nothing."""
@@ -60,30 +63,32 @@ def skesk(session: bytes, password: bytes, *, octet: int = OCTET, head: bytes = 
     return packet(3, head + SALT + bytes((octet,)) + cfb(key, b"\x09" + session))
 
 
-def seipd_body(session: bytes, packets: bytes, *, digest: bytes | None = None) -> bytes:
-    prefix = os.urandom(16)
+def seipd_body(session: bytes, packets: bytes, *, digest: bytes | None = None, draw: Draw = os.urandom) -> bytes:
+    prefix = draw(16)
     covered = prefix + prefix[-2:] + packets + b"\xd3\x14"
     return b"\x01" + cfb(session, covered + (digest or hashlib.sha1(covered, usedforsecurity=False).digest()))
 
 
-def seal_packets(packets: bytes, password: bytes, **how: int) -> bytes:
+def seal_packets(packets: bytes, password: bytes, *, draw: Draw = os.urandom) -> bytes:
     """A message around any packets."""
-    session = os.urandom(32)
-    return skesk(session, password, **how) + packet(18, seipd_body(session, packets))  # type: ignore[arg-type]
+    session = draw(32)
+    return skesk(session, password) + packet(18, seipd_body(session, packets, draw=draw))
 
 
 def seal_file(plain: bytes, password: bytes) -> bytes:
     return seal_packets(literal(plain), password)
 
 
-def seal_key(password: bytes, public: bytes, *, strip: bool = False, ephemeral: int | None = None) -> str:
+def seal_key(
+    password: bytes, public: bytes, *, strip: bool = False, ephemeral: int | None = None, draw: Draw = os.urandom
+) -> str:
     """As eccrypto writes it; `strip` as its browser build does."""
-    mine = ec.derive_private_key(ephemeral or int.from_bytes(os.urandom(31), "big") + 1, ec.SECP256K1())
+    mine = ec.derive_private_key(ephemeral or int.from_bytes(draw(31), "big") + 1, ec.SECP256K1())
     shared = mine.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), public))
     keys = hashlib.sha512(shared.lstrip(b"\0") if strip else shared).digest()
     numbers = mine.public_key().public_numbers()
     point = b"\x04" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
-    pad, iv = PKCS7(128).padder(), os.urandom(16)
+    pad, iv = PKCS7(128).padder(), draw(16)
     encryptor = Cipher(AES(keys[:32]), CBC(iv)).encryptor()
     body = encryptor.update(pad.update(password) + pad.finalize()) + encryptor.finalize()
     covered = iv + point + body

@@ -38,12 +38,17 @@ def run(node: VanaNode, job: JobSeen, verdict: Verdict) -> str:
     prover.protection.register(slot_of(node, prover, job.file_id), proof_digest(verdict.url, verdict.data))
     proof = prover.key.sign_proof(verdict.url, verdict.data)
     try:
-        receipt = prover.sender.send(node.contracts.tee_pool.add_proof(job.id, proof), intent=f"prove/{job.id}")
+        receipt = prover.sender.send(node.contracts.tee_pool.add_proof(job.id, proof), intent=intent_of(job))
     except Reverted as error:
         log.warning("the proof was refused", file=job.file_id, job=job.id, reason=str(error))
         return f"refused: {error}"
     log.info("proven", file=job.file_id, job=job.id, transaction=receipt.transaction_hash.hex())
     return "proven"
+
+
+def intent_of(job: JobSeen) -> str:
+    """What the sender calls the proof of a job."""
+    return f"prove/{job.id}"
 
 
 def ended_as(node: VanaNode, job: JobSeen) -> str | None:

@@ -28,11 +28,12 @@ def tick(node: VanaNode) -> bool:
     check_versions(node.contracts)
     if not _read(node):
         return False
-    if node.prover is not None:
-        node.prover.sender.resume()
+    under_way = set() if node.prover is None else {intent.key for intent in node.prover.sender.resume()}
     ledger = discover.ledger_of(node)
     for job in ledger.open_jobs():
-        if _due(node, ledger, job):
+        if prove.intent_of(job) in under_way:  # sent; after a reorganisation it is sent again, as it is
+            node.waits[job.id] = "sent"
+        elif _due(node, ledger, job):
             _work(node, ledger, job)
     if node.prover is not None and node.claim_wei and claim.owed(node) >= node.claim_wei:
         log.info("fees claimed", amount=claim.fees(node))
