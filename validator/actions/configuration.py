@@ -53,8 +53,7 @@ def chosen(settings: Settings) -> dict[str, object]:
     """What was asked for on the command line or in the environment, for a home that has no file yet. Paths are made
     absolute: the file must mean the same wherever the node is started from.
     """
-    asked = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - {"home"})}
-    found = {name: value for name, value in asked.items() if value is not None}  # TOML has no word for nothing
+    found = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - {"home"})}
     return {
         name: str(value.expanduser().absolute()) if isinstance(value, Path) else value
         for name, value in found.items()
