@@ -85,3 +85,25 @@ def test_entry__no_contract__says_what_to_set(tmp_path: Path):
 def test_load__several_endpoints__are_a_list_or_separated_by_commas(tmp_path: Path, written: str):
     (tmp_path / "validator.toml").write_text(written)
     assert load_settings(tmp_path).rpc_urls() == ["http://a", "http://b"]
+
+
+def test_rpc_urls__from_a_file__one_a_line_and_their_keys_are_secrets(tmp_path: Path):
+    (tmp_path / "rpc").write_text("https://a/v3/0123456789abcdef0123\n\nhttp://b, http://c\n")
+    settings = load_settings(tmp_path, rpc_file=tmp_path / "rpc")
+    assert settings.rpc_urls() == ["https://a/v3/0123456789abcdef0123", "http://b", "http://c"]
+    assert "0123456789abcdef0123" in settings.secrets()
+
+
+def test_rpc_urls__argument_beside_a_file__wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "rpc").write_text("http://file")
+    monkeypatch.setenv("VALIDATOR_RPC_FILE", str(tmp_path / "rpc"))
+    assert load_settings(tmp_path).rpc_urls() == ["http://file"]
+    assert load_settings(tmp_path, rpc="http://argument").rpc_urls() == ["http://argument"]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_rpc_urls__file_cannot_be_read__says_which(tmp_path: Path, content: bytes | None):
+    if content is not None:
+        (tmp_path / "rpc").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"rpc: .*VALIDATOR_RPC_FILE"):
+        load_settings(tmp_path, rpc_file=tmp_path / "rpc").rpc_urls()

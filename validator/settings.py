@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Folder of keys, configuration and journal."""
     rpc: Annotated[str, BeforeValidator(_listed)] = "http://127.0.0.1:8545"
     """JSON-RPC endpoints of the chain, the preferred first; give several that different people run."""
+    rpc_file: Path | None = None
+    """File with the endpoints, one a line, in place of `rpc`: for addresses that hold a key."""
     contract: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
     """Address of the DAO's ScoringRounds, or of several DAOs' of one chain. Without one there is nothing to do."""
     content: str = "local:store"
@@ -117,6 +119,22 @@ class Settings(BaseSettings):
     """Address that the explorer, health and metrics listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port of the explorer beside `run`; 0 serves none."""
+    vana_registry: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    """Address of Vana's DataRegistry; the adapter (docs/vana.md) is off without it."""
+    vana_tee_pool: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    """Address of Vana's TeePool."""
+    vana_dlp: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    """Address of the data DAO's contract on Vana, the DLP."""
+    vana_dlp_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Its id in the DLPRegistry, which is part of every proof."""
+    vana_from_block: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Block at which to begin to read Vana's events."""
+    vana_dao: Path | None = None
+    """Folder with the manifest that files are scored by, and what belongs to it."""
+    vana_never_sign_with: Annotated[str, BeforeValidator(_listed), Field(pattern=_ADDRESSES)] = ""
+    """Addresses that must not sign Vana's proofs, besides this home's own: the signature binds too little."""
+    vana_claim_wei: Annotated[int, Field(ge=0, le=2**128)] = 0
+    """Fees that must have come together before they are claimed, in wei; 0: never by itself."""
     log_format: Literal["console", "json"] = "console"
     """`console` for people, or `json`, one object a line; always on standard error."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -141,7 +159,17 @@ class Settings(BaseSettings):
 
     def rpc_urls(self) -> list[str]:
         """The endpoints of the chain, in the order in which they are preferred."""
-        return [url.strip() for url in self.rpc.split(",") if url.strip()]
+        return [url.strip() for line in self._endpoints() for url in line.split(",") if url.strip()]
+
+    def _endpoints(self) -> list[str]:
+        if self.rpc_file is None:
+            return [self.rpc]
+        path = self.rpc_file.expanduser()
+        try:
+            return path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            raise SettingsError(f"file of RPC endpoints {path}: {reason}; set VALIDATOR_RPC_FILE") from None
 
     def content_spec(self) -> str:
         """The content store's specification; a relative `local:` path is under the home."""
@@ -165,7 +193,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> set[str]:
         """What the configured addresses hold that must not appear in any message."""
-        addresses = (self.rpc, self.content, self.signer_url)
+        addresses = (*self._endpoints(), self.content, self.signer_url)
         return {secret for address in addresses for secret in secrets_in(address)}
 
     def entry(self) -> str:
@@ -200,7 +228,10 @@ def load_settings(home: Path | None = None, **options: object) -> Settings:
     if home is not None:
         given["home"] = home
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates
+        found = Settings(**given)  # type: ignore[arg-type]  # pydantic validates
+        if "rpc" in given and found.rpc_file is not None:  # an argument comes first
+            return found.model_copy(update={"rpc_file": None})
+        return found
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -15,7 +15,7 @@ from validator.settings import Settings, load_settings
 
 GUIDE = (Path(__file__).parents[2] / "docs/operator-guide.md").read_text()
 OPTIONS = {name: field for name, field in Settings.model_fields.items() if name != "home"}
-UNITS = re.compile(r"seconds|GiB|MiB|gwei|blocks|TCP port|[Tt]hreads|workers", re.IGNORECASE)
+UNITS = re.compile(r"seconds|GiB|MiB|gwei|blocks|TCP port|[Tt]hreads|workers|wei|Block at|id in", re.IGNORECASE)
 
 
 def uncommented(text: str) -> str:
@@ -71,4 +71,8 @@ def test_chosen__what_was_given__and_paths_are_absolute(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VALIDATOR_RPC", "http://one,http://two")
     settings = load_settings(tmp_path / "home", password_file=Path("secret"), contract=None)
+    (tmp_path / "rpc").write_text("http://file")
+    monkeypatch.setenv("VALIDATOR_RPC_FILE", "rpc")
+    assert chosen(load_settings(tmp_path / "home", rpc="http://one")) == {"rpc": "http://one"}
+    monkeypatch.delenv("VALIDATOR_RPC_FILE")
     assert chosen(settings) == {"rpc": "http://one,http://two", "password_file": str(tmp_path / "secret")}

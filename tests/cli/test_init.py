@@ -19,6 +19,7 @@ import pytest
 
 from tests.cli.commands import Zygote, command, environment, validator
 from tests.cli.test_homes import on_terminal
+from tests.documented import said
 from validator.settings import load_settings
 
 SECONDS = 90
@@ -136,4 +137,4 @@ def test_version__as_json__names_every_number_that_others_must_agree_with(run: Z
     assert all(isinstance(told[name], int) and told[name] > 0 for name in ("exact", "influence", "rounds", "schema"))
     assert all(value.rpartition("/")[2].isdigit() for value in told["protocol"].values())
     assert json.dumps(told["protocol"]).count("poc-") == 7
-    assert run("version").answered().startswith(f"poc-validator {told['program']}\n")
+    assert run(*said("version")).answered().startswith(f"poc-validator {told['program']}\n")

@@ -18,12 +18,17 @@ DEAD = "http://127.0.0.1:1"
 # Every command that looks at a chain
 
 
-EXTRA = {("dao", "init"): ("--dev-tokens", "--light"), ("keys", "protection-rebuild"): ("--no-other-machine",)}
+EXTRA = {
+    ("dao", "init"): ("--dev-tokens", "--light"),
+    ("keys", "protection-rebuild"): ("--no-other-machine",),
+    ("vana", "rebuild-history"): ("--no-other-machine",),
+}
+PREFLIGHTS = {("check",), ("init",), ("vana", "check")}
 
 
 def refusing(option: str) -> list[tuple[str, ...]]:
-    """Commands with an option, but for those that go on to tell everything in a line of its own."""
-    return [words for words, _ in valued(option) if words not in (("check",), ("init",))]
+    """Commands with an option, but for the preflights: those go on, and tell in a line of their own."""
+    return [words for words, _ in valued(option) if words not in PREFLIGHTS]
 
 
 def complete(words: tuple[str, ...], *more: str) -> list[str]:

@@ -122,6 +122,10 @@ BAD_VALUES = [
     (["keys", "protection-import", "no-such-file"], "no-such-file"),
     (["keys", "protection-import", "."], "directory"),
     (["keys", "protection-rebuild"], "--no-other-machine"),
+    (["vana", "score", "0"], "FILE"),
+    (["vana", "score", "first"], "FILE"),
+    (["vana", "reward", str(2**63)], "FILE"),
+    (["vana", "rebuild-history"], "--no-other-machine"),
 ]
 
 

@@ -37,6 +37,8 @@ POSITIONS: dict[Path, tuple[str, ...]] = {
     ("score",): ("1",),
     ("settle",): ("1",),
     ("top-up",): ("1",),
+    ("vana", "reward"): ("1",),
+    ("vana", "score"): ("1",),
 }
 """What each command that requires arguments requires; FILE and FOLDER stand for something that exists."""
 

@@ -14,6 +14,7 @@ import yaml
 from tests.docker.promql import Alert, Expression, seconds, series
 from validator.chain.pool import EndpointStatus
 from validator.chain.verdict import Condition
+from validator.rounds.lifecycle import Rounds, RoundState
 from validator.stages.watch import Duty
 from validator.ticker import Health
 from validator.web.health import Vitals
@@ -27,13 +28,13 @@ OF_PROMETHEUS = {"up"}
 
 
 class Readable:
-    """As much of a source as the metrics need: a DAO of which nothing is known yet."""
+    """As much of a source as the metrics need: a DAO whose first round is open."""
 
     def known(self) -> Any:
         from validator.web.ledger import Ledger
         from validator.web.source import Known
 
-        return Known(Ledger(), 1, 1)
+        return Known(Ledger(folded=Rounds({1: RoundState(1, b"")})), 1, 1)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from tests.envelope import cases
-from tests.fuzz.targets import BODY, HEADER_BYTES
+from tests.fuzz.targets import BODY, GRANTED, HEADER_BYTES, OPENPGP
+from tests.vana.writer import compressed, literal, partial
 
 MOST = 2_000
 LINE = b'{"inputs":[0,0.5,1],"target":3}\n'
@@ -38,6 +39,14 @@ def main() -> None:
         "safetensors": [BODY, BODY[:-1], BODY + b"\0", bytes(8)],
         "jsonl": lines,
         "jsonl_sequences": tokens,
+        "openpgp": [OPENPGP, OPENPGP[:-1], OPENPGP + b"\0", b"-----BEGIN PGP MESSAGE-----"],
+        "openpgp_packets": [
+            literal(b"x"),
+            compressed(literal(bytes(99))),
+            compressed(literal(b"x"), 1),
+            partial(11, LINE),
+        ],
+        "eccrypto": [GRANTED.encode(), GRANTED[:-2].encode(), b"0x" + GRANTED.encode()],
     }
     for name, inputs in seeds.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

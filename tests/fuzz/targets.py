@@ -5,12 +5,17 @@ Anything else that comes out, or a run that does not end, is a finding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 
 from tests.envelope import cases, reference
+from tests.vana.writer import literal, seal_key, seal_packets
 from validator.envelope import EnvelopeError, open_envelope
+from validator.envelope.eccrypto import open_password, public_key
+from validator.envelope.foreign import Unopenable
 from validator.envelope.format import MAGIC, read_head
+from validator.envelope.openpgp import open_message
 from validator.payload import Malformed, classification, encode_safetensors, sequences
 from validator.payload.jsonl import parse_jsonl
 from validator.payload.safetensors_format import parse_safetensors
@@ -18,6 +23,9 @@ from validator.payload.safetensors_format import parse_safetensors
 RECORDS = classification((3,), 4, max_records=50, max_bytes=1 << 16)
 TOKENS = sequences(4, 10, max_records=50, max_bytes=1 << 16)
 BODY = encode_safetensors(np.full((5, 3), 0.5, np.float32), np.arange(5) % 4)
+PASSWORD, SECRET = b"0x" + b"ab" * 65, b"\x07" * 32
+OPENPGP = seal_packets(literal(b"data"), PASSWORD, draw=Random(1).randbytes)
+GRANTED = seal_key(PASSWORD, public_key(SECRET), draw=Random(2).randbytes)
 HEADER_BYTES = int.from_bytes(BODY[:8], "little")
 
 
@@ -78,8 +86,46 @@ def jsonl_sequences(data: bytes) -> None:
     assert ((tokens >= -1) & (tokens <= 9)).all() and (tokens[:, :2] >= 0).all(), "tokens out of their range"
 
 
+def openpgp(data: bytes) -> None:
+    """A file of Vana's: nothing opens but what was sealed."""
+    try:
+        open_message(data, PASSWORD, 1 << 12)
+    except Unopenable:
+        return
+    assert data == OPENPGP, "another file than was sealed has opened"
+
+
+def openpgp_packets(data: bytes) -> None:
+    """What is inside of one, once the MDC has vouched for it: `data` are the packets."""
+    try:
+        plain = open_message(seal_packets(data, PASSWORD, draw=Random(3).randbytes), PASSWORD, 1 << 12)
+    except Unopenable:
+        return
+    assert len(plain) <= 1 << 12, "more than the limit"
+
+
+def eccrypto(data: bytes) -> None:
+    """A granted key, as text."""
+    try:
+        opened = open_password(data.decode("latin-1"), SECRET)
+    except Unopenable:
+        return
+    assert opened == PASSWORD, "another key than was granted has opened"
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (envelope_header, envelope, safetensors_header, safetensors, jsonl, jsonl_sequences)
+    one.__name__: one
+    for one in (
+        envelope_header,
+        envelope,
+        safetensors_header,
+        safetensors,
+        jsonl,
+        jsonl_sequences,
+        openpgp,
+        openpgp_packets,
+        eccrypto,
+    )
 }
 
 

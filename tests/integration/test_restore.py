@@ -16,6 +16,7 @@ import structlog
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
+from tests.documented import said
 from tests.support import CLEAN, NOISE, World
 from validator.cli.app import app
 from validator.errors import ValidatorError
@@ -26,6 +27,8 @@ from validator.stages.round import tick
 pytestmark = pytest.mark.timeout(600)
 
 FIRST, SECOND = "validator-1", "validator-2"
+PATIENCE = 280.0
+"""Seconds that a busy machine may take for a part of a round."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +63,8 @@ def refused(*arguments: str) -> str:
 
 def commit_alone(world: World, node: Node, other: Node, number: int) -> bytes:
     """Both report, the first commits, the second waits: the scores that the first is bound to."""
-    world.play([node, other], lambda: len(reports(world, number)) == 2)
-    world.play([node], lambda: len(world.round(number).commits) == 1)
+    world.play([node, other], lambda: len(reports(world, number)) == 2, PATIENCE)
+    world.play([node], lambda: len(world.round(number).commits) == 1, PATIENCE)
     assert world.round(number).phase(0) is Phase.COMMITTING
     step = node.journal.step(number, 1, "scored")
     assert step is not None
@@ -91,7 +94,7 @@ def finish(world: World, other: Node, number: int, answer: bytes) -> Node:
     """The first comes back, both play to the end: it has revealed what it committed to, once."""
     with capture_logs() as logs:
         node = world.node(FIRST)
-        world.play([node, other], lambda: world.is_final(number))
+        world.play([node, other], lambda: world.is_final(number), PATIENCE)
     assert not [entry for entry in logs if entry["log_level"] == "error"]
     state, operator = world.round(number), world.keys[FIRST].address.lower()
     attested = [f for f in world.facts() if f.name == "Attested" and f.args["round"] == number]
@@ -110,31 +113,41 @@ def signatures(node: Node, number: int) -> list[str | None]:
 
 def test_lost_disk__keys_and_chain_alone__then_an_old_backup__each_finishes_its_round_with_one_signature(world: World):
     first, second = world.node(FIRST), world.node(SECOND)
-    place = ["--rpc", world.chain.url, "--contract", world.wallet.deployment.rounds]
-    place += ["--content", f"local:{world.folder / 'store'}"]
+    place = {
+        "https://first.example,https://second.example": world.chain.url,
+        "0x5c7C6ef41e27a0c67e29172D9c20059e8374A01a": world.wallet.deployment.rounds,
+        "kubo:http://127.0.0.1:5001": f"local:{world.folder / 'store'}",
+    }
+    store = world.folder / "backup"
+    saves = {"/var/backups/validator-2026-11-28": store}
 
     # Round 1: there never was a backup.
     world.contribute(CLEAN, NOISE)
     answer = commit_alone(world, first, second, 1)
     home = lose_disk(world, first)
-    made = command("init", "--home", str(home), *place, "--set", "poll_seconds=0.2", "--set", "stagger_seconds=0")
+    init = said(
+        "init --rpc https://first.example,https://second.example --contract 0x5c7C6ef41e27a0c67e29172D9c20059e8374A01a "
+        "--content kubo:http://127.0.0.1:5001",
+        place,
+    )
+    made = command(*init, "--home", str(home), "--set", "poll_seconds=0.2", "--set", "stagger_seconds=0")
     assert (made["new_keys"], made["address"]) == (False, world.keys[FIRST].address)
     assert "signing history" in [line["check"] for line in made["check"]["lines"] if line["state"] == "fail"]
     assert "protection-rebuild" in refused("run", "--home", str(home))
-    command("keys", "protection-rebuild", "--no-other-machine", "--home", str(home))
+    command(*said("keys protection-rebuild --no-other-machine"), "--home", str(home))
     first = finish(world, second, 1, answer)
     assert len(signatures(first, 1)) == 1
 
     # Round 2: a backup was made while the node ran, long before it committed.
-    store = world.folder / "backup"
     world.contribute(CLEAN, NOISE)
     tick(first)
-    saved = command("backup", str(store), "--home", str(home))
+    saved = command(*said("backup /var/backups/validator-2026-11-28", saves), "--home", str(home))
     assert saved["files"] == ["journal.sqlite", "signing-history.json", "validator.toml"]
     answer = commit_alone(world, first, second, 2)
     home = lose_disk(world, first)
     assert "--no-other-machine" in refused("restore", str(store), "--home", str(home))
-    told = command("restore", str(store), "--no-other-machine", "--home", str(home))
+    restore = said("restore /var/backups/validator-2026-11-28 --no-other-machine", saves)
+    told = command(*restore, "--home", str(home))
     assert told["history"]["proven"] == 1
     first = finish(world, second, 2, answer)
     assert [len(signatures(first, number)) for number in (1, 2)] == [1, 1]
@@ -151,12 +164,14 @@ def test_old_backup__what_was_signed_since_is_not_known__stays_blocked_for_the_a
     world.contribute(CLEAN, NOISE)
     store = world.folder / "early"
     command("backup", str(store), "--home", str(world.folder / FIRST))
-    world.play([node, other], lambda: len(reports(world, number)) == 2)
+    world.play([node, other], lambda: len(reports(world, number)) == 2, PATIENCE)
     home = lose_disk(world, node)
     told = command("restore", str(store), "--no-other-machine", "--home", str(home))
     assert told["history"]["blocked"] == 1
     restored = world.node(FIRST)
-    world.play([restored], lambda: "nothing is signed for round #" in restored.waits.get(f"round {number}", ""))
+    world.play(
+        [restored], lambda: "nothing is signed for round #" in restored.waits.get(f"round {number}", ""), PATIENCE
+    )
     tick(restored)
     assert operator not in world.round(number).commits
     assert signatures(restored, number) == [None]

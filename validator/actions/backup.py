@@ -27,6 +27,8 @@ from validator.journal.protection import inspect
 from validator.settings import CONFIG_NAME, Settings
 
 _BUSY_SECONDS = 30.0
+OTHERS = ("journal.sqlite", "transactions.sqlite", "vana.sqlite")
+"""Journals that go by these names. Vana's signing history is not saved: it is rebuilt from the chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _fill(settings: Settings, part: Path, keys: bool) -> Index:
 
 def _journals(home: Path) -> Iterator[Path]:
     yield from sorted(home.glob("journal-0x*.sqlite"))
-    yield from (path for name in ("journal.sqlite", "transactions.sqlite") if (path := home / name).exists())
+    yield from (path for name in OTHERS if (path := home / name).exists())
 
 
 def _snapshot(path: Path, target: Path) -> int:

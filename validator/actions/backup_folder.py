@@ -25,8 +25,8 @@ FORMAT, INDEX, HISTORY = "poc-backup/1", "backup.json", "signing-history.json"
 INDEX_LIMIT = 1 << 20
 _CHUNK = 1 << 20
 _NAMES = re.compile(
-    r"validator\.toml|journal(-0x[0-9a-f]{40})?\.sqlite|transactions\.sqlite|signing-history\.json"
-    r"|keys/(account|signing|hpke|epoch-[1-9][0-9]{0,9})\.json"
+    r"validator\.toml|journal(-0x[0-9a-f]{40})?\.sqlite|transactions\.sqlite|vana\.sqlite|signing-history\.json"
+    r"|keys/(account|signing|hpke|records|vana|vana-archive|epoch-[1-9][0-9]{0,9})\.json"
 )
 
 

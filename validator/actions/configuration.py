@@ -55,7 +55,9 @@ def chosen(settings: Settings) -> dict[str, object]:
     """
     found = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - {"home"})}
     return {
-        name: str(value.expanduser().absolute()) if isinstance(value, Path) else value for name, value in found.items()
+        name: str(value.expanduser().absolute()) if isinstance(value, Path) else value
+        for name, value in found.items()
+        if value is not None
     }
 
 

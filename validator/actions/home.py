@@ -60,7 +60,7 @@ def create_keys(settings: Settings, *, light: bool = False, ask: bool = False) -
     if settings.signer_url:
         account(settings)  # refuses an address or a URL that will not do, before anything is written
     (home / "keys").mkdir(parents=True, exist_ok=True, mode=0o700)
-    words = _new_password(settings, ask=ask)
+    words = new_password(settings, ask=ask)
     if not settings.signer_url:
         create_keystore(home / ACCOUNT, secrets.token_bytes(32), words, light=light)
     create_keystore(home / HPKE, generate_keypair().secret, words, light=light)
@@ -74,7 +74,8 @@ def create_signing_key(settings: Settings, *, light: bool = False) -> str:
     return attester(settings).address
 
 
-def _new_password(settings: Settings, *, ask: bool) -> str:
+def new_password(settings: Settings, *, ask: bool) -> str:
+    """The home's password; made, or asked for with `ask`, where there is none yet."""
     if ask:
         if not sys.stdin.isatty():
             raise HomeError("a password can only be asked for on a terminal; without one, set VALIDATOR_PASSWORD_FILE")

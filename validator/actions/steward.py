@@ -74,7 +74,7 @@ def publish(wallet: Wallet, substance: Substance, record_key: bytes | None = Non
     plain = pack_sealed(substance.anchor, substance.queries, key)
     context = dao_context(deployment.chain_id, deployment.rounds, deployment.dao, epoch)
     sealed = seal(plain, [wallet.contracts.dao.key_of(epoch)], context)
-    manifest = _manifest(substance.rules, _stored(wallet, substance.weights), _stored(wallet, sealed), epoch)
+    manifest = assemble(substance.rules, _stored(wallet, substance.weights), _stored(wallet, sealed), epoch)
     wallet.store.put(manifest.to_bytes())
     version = wallet.contracts.dao.manifest_version() + 1
     call = wallet.contracts.dao.publish_manifest(manifest.digest())
@@ -91,7 +91,7 @@ def rehearse(substance: Substance) -> tuple[Manifest, Problem]:
     Returns the manifest, but for the files that it will name, and the problem.
     """
     nowhere = {"digest": "0" * 64, "codec": "raw", "size": 0}
-    manifest = _manifest(substance.rules, nowhere, nowhere, 1)
+    manifest = assemble(substance.rules, nowhere, nowhere, 1)
     estimator_settings(manifest.estimator.name, manifest.estimator.arguments())
     payload_schema(manifest)
     if (substance.queries.targets.dim() == 2) != (manifest.payload.task == "next_token"):
@@ -107,7 +107,8 @@ def rehearse(substance: Substance) -> tuple[Manifest, Problem]:
     return manifest, problem
 
 
-def _manifest(rules: Mapping[str, Any], weights: dict[str, Any], sealed: dict[str, Any], epoch: int) -> Manifest:
+def assemble(rules: Mapping[str, Any], weights: dict[str, Any], sealed: dict[str, Any], epoch: int) -> Manifest:
+    """The manifest of a DAO's rules, naming two files. Raises ManifestError."""
     model = rules.get("model")
     document = {
         **rules,

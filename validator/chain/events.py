@@ -32,6 +32,9 @@ class _EventAbi:
 class EventDecoder:
     """Decodes the logs of one deployment's five contracts."""
 
+    topics: tuple[bytes, ...] | None = None
+    """Every event is asked for: one that is not known must not be passed over."""
+
     def __init__(self, deployment: Deployment) -> None:
         self._names = {
             deployment.dao: "DataDAO",

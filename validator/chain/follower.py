@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import structlog
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.types import FilterParams
 
@@ -64,30 +65,57 @@ class Batch:
         return self.checkpoint is not None and self.rollback_to is None and self.checkpoint.number >= self.finalised
 
 
+class Followed(Protocol):
+    """What is followed: ``block`` is the first that can hold an event of it."""
+
+    @property
+    def block(self) -> int:
+        """A height."""
+
+
+class LogDecoder(Protocol):
+    """Turns logs into events. ``topics``: the events that are asked for, by their first topic; None for all of them."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The contracts whose logs are decoded."""
+
+    @property
+    def topics(self) -> tuple[bytes, ...] | None:
+        """32 bytes each."""
+
+    def decode(self, log: Mapping[str, Any]) -> Event:
+        """One log in web3's shape; RpcFault or UnknownEvent."""
+
+
 class Follower:
     """Follows ``deployment`` over ``w3``, one endpoint a scan, so that what one scan says is of one chain.
 
     ``finality`` is the chain's own tag, or a depth in blocks below the head for chains without one. The size of the log
     ranges halves when the endpoint refuses; ``memory`` keeps what worked beyond this object's life. One scan covers at
     most ``most_blocks`` blocks, so that its caller can store and be stopped in between. ``watch`` is told the height
-    that was reached and the last final one, after every range.
+    that was reached and the last final one, after every range. ``decoder`` where what is followed is no DAO of ours.
     """
 
     def __init__(
         self,
         w3: Web3,
-        deployment: Deployment,
+        deployment: Deployment | Followed,
         finality: Finality = "finalized",
         *,
         first_range: int = FIRST_RANGE,
         most_blocks: int = MOST_BLOCKS,
         memory: RangeMemory | None = None,
         watch: Watch | None = None,
+        decoder: LogDecoder | None = None,
     ) -> None:
         self._w3 = w3
         self._pool = pool_of(w3)
         self._deployment = deployment
-        self._decoder = EventDecoder(deployment)
+        if decoder is None:
+            assert isinstance(deployment, Deployment), "internal error: logs of others need a decoder"
+            decoder = EventDecoder(deployment)
+        self._decoder = decoder
         self._finality = finality
         self._most_blocks = most_blocks
         self._ranges = LogRanges(memory, first_range)
@@ -183,6 +211,8 @@ class Follower:
 
     def _logs(self, start: int, last: int) -> Sequence[Mapping[str, Any]]:
         wanted = cast(FilterParams, {"address": self._decoder.addresses, "fromBlock": start, "toBlock": last})
+        if self._decoder.topics is not None:
+            wanted["topics"] = [[HexBytes(topic) for topic in self._decoder.topics]]
         with understood(f"logs of blocks {start} to {last}"):
             return self._w3.eth.get_logs(wanted)
 

@@ -27,6 +27,7 @@ from validator.cli import (
     node,
     preflight,
     upkeep,
+    vana,
     version,
     web,
 )
@@ -51,6 +52,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(exact.app, name="exact")
 app.add_typer(audit.app, name="audit")
 app.add_typer(content.app, name="content")
+app.add_typer(vana.app, name="vana")
 for room in (version, init, backup, devchain, node, preflight, convert, contributor, faults, web, demo):
     room.register(app)
 

@@ -108,6 +108,11 @@ class SigningProtection:
 
         return self._write(take)
 
+    def chains(self) -> set[int]:
+        """Ids of the chains that anything was signed for."""
+        with self._lock:
+            return {row[0] for row in self._db.execute("SELECT DISTINCT chain_id FROM signatures")}
+
     def export(self) -> str:
         """The history as an interchange document."""
         with self._lock:

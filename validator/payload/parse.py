@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,10 +30,14 @@ TRIES = 2
 _STATUS_BYTES = 4096
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
-_START = "import sys; sys.path.append(sys.argv[1]); from validator.payload.worker import main; sys.exit(main())"
+_START = "import importlib, sys; sys.path.append(sys.argv[1]); sys.exit(importlib.import_module(sys.argv[2]).main())"
+PROGRAM = "validator.payload.worker"
 
 Alarm = Callable[[WorkerFault], None]
 Buffer = Any
+Made = Callable[[Limits], Request]
+T = TypeVar("T")
+Accept = Callable[[Request, Status, bytearray], T]
 
 
 def parse(data: bytes, fmt: str, schema: Schema, limits: Limits | None = None) -> Parsed:
@@ -44,11 +48,13 @@ def parse(data: bytes, fmt: str, schema: Schema, limits: Limits | None = None) -
 
 class ParsingWorker:
     """A worker process that serves any number of payloads, one after another; started when it is first needed, and
-    again after a fault. `alarm` hears of every fault, also of those that a second try mends. For any thread; close it.
+    again after a fault. `alarm` hears of every fault, also of those that a second try mends. `program`: the module
+    whose `main` the process runs. For any thread; close it.
     """
 
-    def __init__(self, alarm: Alarm | None = None) -> None:
+    def __init__(self, alarm: Alarm | None = None, program: str = PROGRAM) -> None:
         self._alarm = alarm
+        self._program = program
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -75,11 +81,18 @@ class ParsingWorker:
         if fmt not in PARSERS:
             raise ValueError(f"the format {fmt!r} is unknown: use one of {', '.join(FORMATS)}")
         check_bytes(len(data), schema)
+        return self.run(data, lambda allowed: _request(len(data), fmt, schema, allowed), accept, limits)
+
+    def run(self, data: bytes, made: Made, accept: Accept[T], limits: Limits | None = None) -> T:
+        """What `accept` makes of a child's answer to `data`; it raises WorkerFault for nonsense, and that is tried once
+        more. `made`: the request, for what a try may use. Raises as `accept`, or WorkerFault after TRIES.
+        """
         limits = limits or Limits()
         with self._lock:
             for left in reversed(range(TRIES)):
                 try:
-                    return self._parse(data, _request(len(data), fmt, schema, limits))
+                    request = made(limits)
+                    return accept(request, *self._ask(data, request))
                 except WorkerFault as fault:
                     self._end()
                     self.faults += 1
@@ -89,22 +102,6 @@ class ParsingWorker:
                         raise
                 limits = Limits(2 * limits.cpu_seconds, 2 * limits.wall_seconds, 2 * limits.memory)
         raise AssertionError("internal error: the last try returns or raises")
-
-    def _parse(self, data: bytes, request: Request) -> Parsed:
-        status, body = self._ask(data, request)
-        if status.kind == "malformed" and status.code in CODES:
-            raise Malformed(status.code, "".join(letter for letter in status.message if letter.isprintable())[:300])
-        if status.kind != "parsed":
-            raise WorkerFault(
-                f"the parsing worker failed ({status.message[:40]!r}): give the node more memory or try again"
-            )
-        try:
-            # The child has seen hostile bytes: what it answers passes the same strict checks once more.
-            return parse_safetensors(body, replace(request.schema, max_bytes=_largest_reply(request)))
-        except Malformed as error:
-            raise WorkerFault(
-                f"the parsing worker answered nonsense ({error.code}): try again, and report it"
-            ) from None
 
     def _ask(self, data: bytes, request: Request) -> tuple[Status, bytearray]:
         try:
@@ -124,7 +121,7 @@ class ParsingWorker:
         if self._process is not None and self._process.poll() is not None:
             self._end()
         if self._control is None:
-            self._process, self._control = _spawn()
+            self._process, self._control = _spawn(self._program)
             self._control.settimeout(_START_SECONDS)
             self.held = msgspec.json.decode(read_frame(self._control.recv_into, 4, _STATUS_BYTES), type=Held)
         return self._control
@@ -138,9 +135,29 @@ class ParsingWorker:
         self._process = self._control = None
 
 
+def accept(request: Request, status: Status, body: bytearray) -> Parsed:
+    """The records of a child's answer. It has seen hostile bytes: raises Malformed, a verdict, or WorkerFault."""
+    if status.kind == "malformed" and status.code in CODES:
+        raise Malformed(status.code, "".join(letter for letter in status.message if letter.isprintable())[:300])
+    if status.kind != "parsed":
+        raise WorkerFault(
+            f"the parsing worker failed ({status.message[:40]!r}): give the node more memory or try again"
+        )
+    try:
+        # What it answers passes the same strict checks once more.
+        return parse_safetensors(body, replace(request.schema, max_bytes=_largest_reply(request)))
+    except Malformed as error:
+        raise WorkerFault(f"the parsing worker answered nonsense ({error.code}): try again, and report it") from None
+
+
 def _request(size: int, fmt: str, schema: Schema, limits: Limits) -> Request:
-    memory = limits.memory + 4 * (size + _largest_arrays(size, schema))
-    return Request(fmt, schema, size, limits.cpu_seconds, limits.wall_seconds, memory)
+    return request_for(size, size, fmt, schema, limits)
+
+
+def request_for(size: int, plain: int, fmt: str, schema: Schema, limits: Limits) -> Request:
+    """A request for `size` bytes, which hold a payload of at most `plain` bytes."""
+    memory = limits.memory + 4 * (size + _largest_arrays(plain, schema))
+    return Request(fmt, schema, size, limits.cpu_seconds, limits.wall_seconds, memory, plain)
 
 
 def _largest_arrays(size: int, schema: Schema) -> int:
@@ -150,7 +167,7 @@ def _largest_arrays(size: int, schema: Schema) -> int:
 
 
 def _largest_reply(request: Request) -> int:
-    return _largest_arrays(request.size, request.schema) + MAX_HEADER + 8
+    return _largest_arrays(request.plain or request.size, request.schema) + MAX_HEADER + 8
 
 
 def _exchange(control: socket.socket, data: bytes, request: Request) -> tuple[Status, bytearray] | None:
@@ -183,7 +200,7 @@ def _until(deadline: float, pipe: socket.socket, call: Callable[[Buffer], int]) 
     return within
 
 
-def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(program: str = PROGRAM) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A fresh interpreter, isolated from environment, user site and working directory; it inherits no descriptor but
     its end of the control socket.
     """
@@ -191,7 +208,7 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     root = str(Path(__file__).resolve().parents[2])
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-I", "-B", "-c", _START, root],
+            [sys.executable, "-I", "-B", "-c", _START, root, program],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -55,7 +55,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the node asks for. `size` of the payload and `address_space` in bytes."""
+    """What the node asks for. In bytes: `size` of what is sent, `address_space`, and `plain`, the most that a payload
+    within it may hold (0: no more than `size`).
+    """
 
     format: str
     schema: Schema
@@ -63,6 +65,7 @@ class Request:
     cpu_seconds: int
     wall_seconds: float
     address_space: int
+    plain: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,11 @@ def main(child: Child | None = None) -> int:
 
 def answer(pipe: int, request: Request) -> None:
     """Read one payload from `pipe` and say what it holds."""
-    status, body = _parse(request, read_frame(reader(pipe), 8, request.size))
+    tell(pipe, *parsed(request, read_frame(reader(pipe), 8, request.size)))
+
+
+def tell(pipe: int, status: Status, body: bytes) -> None:
+    """A child's answer."""
     write_frame(writer(pipe), 4, msgspec.json.encode(status))
     write_frame(writer(pipe), 8, body)
 
@@ -141,11 +148,12 @@ def _child(pipe: int, lifeline: int, request: Request, held: Held, work: Child) 
         os._exit(status)  # no way back into the worker's loop, whatever was raised
 
 
-def _parse(request: Request, payload: bytearray) -> tuple[Status, bytes]:
+def parsed(request: Request, payload: bytes | bytearray) -> tuple[Status, bytes]:
+    """What a child says of a payload, and its records as canonical safetensors."""
     try:
-        parsed: Parsed = PARSERS[request.format](payload, request.schema)
-        inputs = {name: array for name, array in parsed.arrays.items() if name != TARGETS}
-        return Status("parsed"), encode_safetensors(inputs, parsed.targets)
+        found: Parsed = PARSERS[request.format](payload, request.schema)
+        inputs = {name: array for name, array in found.arrays.items() if name != TARGETS}
+        return Status("parsed"), encode_safetensors(inputs, found.targets)
     except Malformed as error:
         return Status("malformed", error.code, str(error)), b""
     except Exception as error:  # noqa: BLE001 - whatever it is, it is our fault, and the node must hear it

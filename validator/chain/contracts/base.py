@@ -33,7 +33,7 @@ class Contract:
         with understood(f"{self.NAME}.{function}"):
             bound = self._contract.functions[function](*map(argument, arguments))
             value = bound.call(block_identifier=cast(BlockIdentifier, block))
-            outputs = _outputs(self.NAME, function)
+            outputs = outputs_of(self.NAME, function)
             if len(outputs) == 1:
                 return plain(value, outputs[0])
             return tuple(plain(item, output) for item, output in zip(value, outputs, strict=True))
@@ -44,7 +44,8 @@ class Contract:
 
 
 @cache
-def _outputs(contract: str, function: str) -> tuple[dict[str, Any], ...]:
+def outputs_of(contract: str, function: str) -> tuple[dict[str, Any], ...]:
+    """What a function returns, by its ABI."""
     for entry in load(contract).abi:
         if entry["type"] == "function" and entry["name"] == function:
             return tuple(entry["outputs"])
