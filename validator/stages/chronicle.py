@@ -122,6 +122,8 @@ class Chronicle:
         while some := list(islice(told, PAGE)):  # so that a long history is never held with every answer
             folded = fold(some, self._rounds)
             self._rounds = Rounds(self._past_let_go(folded.by_number, now), folded.members)
+        if before < 0:  # a late answer may have stood behind what was let go of already
+            self._settled_to = 0
         self._rounds = Rounds(self._past_let_go(self._rounds.by_number, now), self._rounds.members)
         self._take_up(before)
         self._let_go_of_judged()
