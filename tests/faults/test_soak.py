@@ -177,12 +177,12 @@ def test_run__many_rounds_with_random_faults__keep_every_invariant(soak: Soak):
         told = f"{time.monotonic() - begun:.0f} s: round {number} final"
         print(f"{told}, {soak.spared[-1]}, {dict(soak.done)}", flush=True)
     finish(soak)
+    check_nothing_left(soak)  # before anybody looks into the journals: a reader leaves files of its own beside them
     check_payouts(world)
     for name in world.names:
         check_signatures(world, name, world.folder, list(range(1, ROUNDS + 1)))
         outcomes = check_transactions(world, name)
         assert outcomes["displaced"] == 0
-    check_nothing_left(soak)
     check_usage(soak.spared)
 
 
