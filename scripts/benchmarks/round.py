@@ -195,10 +195,11 @@ def report(rows: Sequence[Measured], estimator: str, records: int, as_json: bool
         f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, Python {where['python']}, "
         f"torch {where['torch']}, 1 thread\n"
     )
-    print("| contributions | wall | processor | peak memory | processor a contribution | peak above the first row's |")
+    print("| contributions | wall | processor | peak memory | processor a contribution | peak above the least |")
     print("|---:|---:|---:|---:|---:|---:|")
+    least = min(row.peak for row in rows)
     for row in rows:
-        each, over = row.processor / row.contributions * 1e3, row.peak - rows[0].peak
+        each, over = row.processor / row.contributions * 1e3, row.peak - least
         more = f"{over:.0f} MiB, {over * 1024 / row.contributions:.1f} KiB each"
         print(
             f"| {row.contributions:,} | {row.wall:.1f} s | {row.processor:.1f} s | {row.peak:.0f} MiB | {each:.1f} ms "

@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -121,9 +122,10 @@ class Soak:
         assert process.pid is not None
         if process.exitcode is not None:
             return
-        os.kill(process.pid, signal.SIGSTOP)
-        time.sleep(self.rng.uniform(0.5, 3.0))
-        os.kill(process.pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # one that is under orders to die may do so at this moment
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(self.rng.uniform(0.5, 3.0))
+            os.kill(process.pid, signal.SIGCONT)
 
     def misbehave(self) -> None:
         """For some seconds the endpoint, the only one, does this to one request in ten: to every other tick or so."""

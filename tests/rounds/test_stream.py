@@ -75,6 +75,16 @@ def test_score_round__many_contributions__holds_the_records_of_few(estimator: st
     assert most <= 4
 
 
+def test_score_round__progress__counts_contributions_when_a_chunk_of_them_is_done() -> None:
+    items, told = crowd(tiny_problem()), list[tuple[str, int, int]]()
+    each = records("p", 3).nbytes
+    judged("classical", items, len(items), chunk_bytes=4 * each, progress=lambda *step: told.append(step))
+    done = [step[1] for step in told if step[0] == "score"]
+    assert done == sorted(set(done))
+    assert done[-1] == len(items)
+    assert 3 < len(done) < len(items) / 2
+
+
 def test_score_round__too_few_or_others__are_refused() -> None:
     items = opened(records("a", 2), records("b", 2))
     with pytest.raises(ValueError, match="in order"):

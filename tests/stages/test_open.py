@@ -186,7 +186,7 @@ def test_open__parser_dies_here__is_logged_and_raised_and_no_verdict(
 def test_open_all__many_contributions__start_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     module, started = sys.modules["validator.payload.parse"], []
     spawn = module._spawn
-    monkeypatch.setattr(module, "_spawn", lambda: started.append(1) or spawn())
+    monkeypatch.setattr(module, "_spawn", lambda *given: started.append(1) or spawn(*given))
     envelope = sealed(GOOD)
     submitted = [Submission(number, ALICE, bytes(32), 0, len(envelope), 1) for number in range(1, 41)]
 

@@ -79,19 +79,27 @@ def judge(
     engine: Engine,
     chunk_bytes: int,
 ) -> Tally:
-    """Take contributions as they are needed, and judge them in order; `told` counts them."""
+    """Take contributions as they are needed, and judge them in order; `told` counts them, whenever all that were judged
+    together are settled.
+    """
     waiting, tally, count = deque[Distinct](), Tally(Latest(scoring.memory_records)), terms.end_id - terms.first_id
+    said = 0
 
     def groups() -> Iterator[Records]:
         for item in distinct:
+            tell()
             waiting.append(item)
             if item.records is not None:
                 yield item.records
 
     def settle(raw: int = 0, stderr: int = 0, payable: int = 0) -> None:
         tally.add(waiting.popleft(), raw, stderr, payable)
-        if told is not None:
-            told(len(tally.judged), count)
+
+    def tell() -> None:
+        nonlocal said
+        if told is not None and len(tally.judged) > said:
+            said = len(tally.judged)
+            told(said, count)
 
     for raw, stderr in scores(fitted, groups(), count, scoring, engine, chunk_bytes):
         while waiting[0].records is None:
@@ -99,6 +107,7 @@ def judge(
         settle(raw, stderr, payable_score(raw, stderr, scoring))
     while waiting:
         settle()
+    tell()
     return tally
 
 

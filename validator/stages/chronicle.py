@@ -6,6 +6,7 @@ memory grows with what is under way, and hardly with what was.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from validator.errors import ValidatorError
@@ -94,10 +95,7 @@ class Chronicle:
             rows = self._journal.events_by_place(SUBMITTED, first_id - 1, most)
             page = [to_submission(lower_addresses(row.args)) for row in rows]
             if page and (page[0].id, page[-1].id) != (first_id, first_id + len(page) - 1):
-                raise BrokenJournal(
-                    f"the journal lacks contributions before {page[0].id}: set the node's journal aside, it is built "
-                    "anew from the chain"
-                )
+                raise broken(page[0].id)
             if page:
                 yield page
             if len(page) < most:
@@ -108,15 +106,38 @@ class Chronicle:
         mark = self._journal.mark()
         if mark is None or mark.number == self._read_to:
             return
-        before, self._read_to = self._read_to, mark.number
+        try:
+            self._read(self._read_to, mark.timestamp)
+        except BaseException:
+            self.forget()  # half of it may have been taken in
+            raise
+        self._read_to = mark.number
+
+    def _read(self, before: int, now: int) -> None:
+        """Take in what stands above the block `before`; `now` is the time of the last one."""
         lasting = [to_fact(row) for row in self._journal.each_event(*LASTING, after_block=before)]
         for fact in lasting:
             self._lasting[fact.name].append(fact)
-        folded = fold(map(to_fact, self._journal.each_event(*FOLDED, after_block=before)), self._rounds)
-        self._rounds = Rounds(self._past_let_go(folded.by_number, mark.timestamp), folded.members)
+        told = map(to_fact, self._journal.each_event(*FOLDED, after_block=before))
+        while some := list(islice(told, PAGE)):  # so that a long history is never held with every answer
+            folded = fold(some, self._rounds)
+            self._rounds = Rounds(self._past_let_go(folded.by_number, now), folded.members)
+        if before < 0:  # a late answer may have stood behind what was let go of already
+            self._settled_to = 0
+        self._rounds = Rounds(self._past_let_go(self._rounds.by_number, now), self._rounds.members)
+        self._take_up(before)
         self._let_go_of_judged()
-        for page in self.pages(self._first_id + len(self._waiting)):
-            self._waiting += page
+
+    def _take_up(self, before: int) -> None:
+        """Submissions above the block `before`; at the first look those that no final round has judged."""
+        if before < 0:
+            self._first_id = self._first_unjudged()
+            self._waiting = [item for page in self.pages(self._first_id) for item in page]
+            return
+        for fact in map(to_fact, self._journal.each_event(SUBMITTED, after_block=before)):
+            self._waiting.append(to_submission(fact.args))
+            if self._waiting[-1].id != self._first_id + len(self._waiting) - 1:
+                raise broken(self._waiting[-1].id)
 
     def _past_let_go(self, rounds: Mapping[int, RoundState], now: int) -> Mapping[int, RoundState]:
         """The rounds, without the answers of those that are over and for which none can come any more."""
@@ -132,10 +153,19 @@ class Chronicle:
 
     def _let_go_of_judged(self) -> None:
         """Rounds are final in their order, so whatever is below the last final one's end has been judged."""
-        ends = (state.end_id for state in self._rounds.by_number.values() if state.final is not None)
-        first = max(ends, default=1)
-        del self._waiting[: max(0, first - self._first_id)]
-        self._first_id = max(first, self._first_id)
+        first = self._first_unjudged()
+        del self._waiting[: first - self._first_id]
+        self._first_id = first
+
+    def _first_unjudged(self) -> int:
+        return max((state.end_id for state in self._rounds.by_number.values() if state.final is not None), default=1)
+
+
+def broken(id_: int) -> BrokenJournal:
+    """What to say of a journal whose contributions have a gap before `id_`."""
+    return BrokenJournal(
+        f"the journal lacks contributions before {id_}: set the node's journal aside, it is built anew from the chain"
+    )
 
 
 def to_fact(row: Row) -> Fact:
