@@ -156,7 +156,7 @@ class Walk:
 
     def _note(self, line: str, said: str, seconds: float, lines: int) -> None:
         shown = [row.rstrip() for row in said.replace(str(self.folder), "~").strip().splitlines()]
-        cut = shown if len(shown) <= lines else [*shown[: lines - 1], "[...]"]
+        cut = shown if len(shown) <= lines else [*shown[: lines - 2], "[...]", shown[-1]]
         self.steps[-1].told.append((line, "\n".join(row[:160] for row in cut), seconds))
 
 
@@ -270,7 +270,8 @@ def earned(walk: Walk, name: str) -> bool:
 def document(walk: Walk, total: float, set_up: float) -> str:
     """The page."""
     slowest = max(walk.steps, key=Step.seconds)
-    machine = f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
+    busy = f"load average {os.getloadavg()[2]:.0f}"
+    machine = f"{os.cpu_count()} cores ({platform.machine()}, {busy}, Python {platform.python_version()})"
     release = subprocess.run(["validator", "version"], capture_output=True, text=True, check=True).stdout.splitlines()[
         0
     ]
