@@ -104,6 +104,8 @@ class Walk:
         """A file, as an editor would make it."""
         (self.folder / name).write_text(text)
         (self.folder / name).chmod(0o600)
+        if not name.endswith(".key"):
+            self.steps[-1].told.append((f"cat {name}", text.strip(), 0.0))
 
     def start(self, line: str, ready: str, log: str) -> None:
         """A command that goes on in a terminal of its own, until its output or a page says that it is ready."""
@@ -154,7 +156,7 @@ class Walk:
 
     def _note(self, line: str, said: str, seconds: float, lines: int) -> None:
         shown = [row.rstrip() for row in said.replace(str(self.folder), "~").strip().splitlines()]
-        cut = shown if len(shown) <= lines else [*shown[: lines - 1], "[...]"]
+        cut = shown if len(shown) <= lines else [*shown[: lines - 2], "[...]", shown[-1]]
         self.steps[-1].told.append((line, "\n".join(row[:160] for row in cut), seconds))
 
 
@@ -215,8 +217,7 @@ def play(walk: Walk) -> None:
         walk.type("validator dao init --dev-tokens --light --json --parameters parameters.toml --home steward", 3)
     )
     contract = founded["rounds"]
-    config = walk.folder / "steward" / "validator.toml"
-    config.write_text(config.read_text().replace('#contract = ""', f'contract = "{contract}"'))
+    walk.type(f"sed -i '/^#contract/c contract = \"{contract}\"' steward/validator.toml")
     walk.type("validator dao publish dao --light --home steward")
     walk.type(f"validator dao mint {steward} {FUND} --token reward --home steward")
     walk.type(f"validator dao fund {FUND} --home steward")
@@ -269,7 +270,8 @@ def earned(walk: Walk, name: str) -> bool:
 def document(walk: Walk, total: float, set_up: float) -> str:
     """The page."""
     slowest = max(walk.steps, key=Step.seconds)
-    machine = f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
+    busy = f"load average {os.getloadavg()[2]:.0f}"
+    machine = f"{os.cpu_count()} cores ({platform.machine()}, {busy}, Python {platform.python_version()})"
     release = subprocess.run(["validator", "version"], capture_output=True, text=True, check=True).stdout.splitlines()[
         0
     ]
