@@ -15,12 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the long campaigns too")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        # A file's tests stay together, so that what they share is made once; demonstrations share nothing.
-        if item.get_closest_marker("xdist_group") is None and "e2e" not in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath))))
     if config.getoption("--full"):
         return
     for item in items:

@@ -23,7 +23,7 @@ from validator.influence.engine import Engine
 from validator.influence.response import Response
 
 # On a starved machine two workers may take minutes to import torch and pass the self-test.
-pytestmark = [pytest.mark.xdist_group("engines"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 WIDTH = 2
 
 

@@ -78,7 +78,7 @@ def kubo(daemon: str) -> Iterator[KuboStore]:
     store.close()
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("js-ipfs")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -18,7 +18,7 @@ from tests.faults.tiny import TinyWorld
 from tests.integration.test_engines import alive, descendants
 from tests.support import CLEAN, NOISE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines"), pytest.mark.timeout(1_500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_500)]
 WORKERS = 2
 PATIENCE = 600.0
 

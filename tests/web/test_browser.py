@@ -17,8 +17,6 @@ from validator.chain.signer import LocalSigner
 from validator.web.app import make_app
 from validator.web.source import Source
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 PAGES = {
     "rounds": "/",
     "round-final": "/rounds/1",
