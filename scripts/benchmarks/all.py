@@ -1,6 +1,8 @@
 """Every benchmark once, one after the other, as one dated record: docs/performance.md and its plots.
 
-Each part is what `scripts/bench PART` prints; the gas is what `scripts/contracts check` holds every commit to.
+Each part is what `scripts/bench PART` prints; the gas is what `scripts/contracts check` holds every commit to. What a
+part printed is kept in `.bench/performance`, so that `--parts` measures some anew and takes the others as they were:
+each says when it was measured, and how busy the machine was.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from performance_plots import gas_plot, growth_plot
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "performance.md"
+KEPT = ROOT / ".bench" / "performance"
 SNAPSHOTS = ROOT / "contracts" / "snapshots"
 CALLS = ("submit", "reportAvailability", "commit", "attest", "finalise", "claim, first", "recordScore")
 SIZES = ("1 by 3", "100 by 3", "10000 by 3", "10000 by 21")
@@ -50,19 +52,26 @@ PLOTS = {
 INTRODUCTION = """\
 # Performance
 
-What `./scripts/bench all` printed on the day and machine below: every part in turn, each ratio measured side by side in
-one run. Numbers of another machine differ; the ratios and the exponent are what to compare.
+What `./scripts/bench all` found on the machine below: every part in turn, each ratio measured side by side in one run.
+Each part says when it was measured and how busy the machine was. Numbers of another machine differ; the ratios and the
+exponent are what to compare.
 """
 
 
-def ran(part: str, arguments: tuple[str, ...]) -> tuple[str, float]:
-    """What a part prints, and the seconds it took. Raises SystemExit with its last words if it fails."""
-    begun = time.perf_counter()
-    command = [sys.executable, str(Path(__file__).with_name(f"{part}.py")), *arguments]
+def measure(part: str) -> None:
+    """Keep what a part prints. Raises SystemExit if it fails, whose last words are on standard error then."""
+    command = [sys.executable, str(Path(__file__).with_name(f"{part}.py")), *PARTS[part]]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     if done.returncode:
-        raise SystemExit(f"scripts/bench {part} {' '.join(arguments)} ended with exit code {done.returncode}")
-    return done.stdout, time.perf_counter() - begun
+        raise SystemExit(f"scripts/bench {part} {' '.join(PARTS[part])} ended with exit code {done.returncode}")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / part).write_text(done.stdout)
+
+
+def kept(part: str, folder: Path) -> str:
+    """The part as it was measured last, Markdown."""
+    text = (KEPT / part).read_text()
+    return round_of(text, folder / ROUND_PLOT) if part == "round" else text
 
 
 def gas() -> dict[str, dict[str, int]]:
@@ -78,7 +87,7 @@ def gas_table(costs: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def document(told: dict[str, str], seconds: dict[str, float], plots: list[str]) -> str:
+def document(told: dict[str, str]) -> str:
     """The whole record."""
     where = machine()
     parts = [
@@ -87,12 +96,14 @@ def document(told: dict[str, str], seconds: dict[str, float], plots: list[str]) 
     ]
     for part, text in told.items():
         body = text.replace("\n## ", "\n### ").removeprefix("## ").split("\n", 1)[-1].strip()
-        parts.append(f"## {part.capitalize()}\n\n{ABOUT[part]} {seconds[part]:.0f} s.\n\n{body}")
+        parts.append(f"## {part.capitalize()}\n\n{ABOUT[part]}\n\n{body}")
+        if part == "round":
+            parts.append(f"![{PLOTS[ROUND_PLOT]}]({ROUND_PLOT})")
     parts.append(
         "## Gas\n\nOf a call as a transaction, by contributions and validators; more in [gas.md](gas.md).\n\n"
         + gas_table(gas())
     )
-    parts += [f"![{PLOTS[name]}]({name})" for name in plots]
+    parts.append(f"![{PLOTS[GAS_PLOT]}]({GAS_PLOT})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,25 +114,24 @@ def round_of(text: str, plot: Path) -> str:
     growth_plot(found["rows"], found["exponents"]["wall"]["all"], plot)
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
-        rounds.report(rows, found["estimator"], found["records"], as_json=False)
+        rounds.report(rows, found["estimator"], found["records"], as_json=False, where=found["machine"])
     return told.getvalue()
 
 
 def main() -> None:
     """Run everything and write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument(
+        "--parts", nargs="*", default=list(PARTS), choices=list(PARTS), help="measure only these anew, or none"
+    )
     parser.add_argument("--out", type=Path, default=DOCUMENT, help="the record; its plots go beside it")
     given = parser.parse_args()
-    told, seconds = {}, {}
     for number, part in enumerate(given.parts, start=1):
         print(f"[{number}/{len(given.parts)}] {part}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
-        told[part], seconds[part] = ran(part, PARTS[part])
-        if part == "round":
-            told[part] = round_of(told[part], given.out.with_name(ROUND_PLOT))
+        measure(part)
+    told = {part: kept(part, given.out.parent) for part in PARTS if (KEPT / part).exists()}
     gas_plot(gas(), given.out.with_name(GAS_PLOT))
-    plots = [*([ROUND_PLOT] if "round" in told else []), GAS_PLOT]
-    given.out.write_text(document(told, seconds, plots))
+    given.out.write_text(document(told))
     print(f"written to {given.out}", file=sys.stderr)
 
 

@@ -178,18 +178,20 @@ def processor() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def report(rows: Sequence[Measured], estimator: str, records: int, as_json: bool) -> None:
-    """Print the table as Markdown, or everything as JSON."""
+def report(
+    rows: Sequence[Measured], estimator: str, records: int, as_json: bool, where: dict[str, Any] | None = None
+) -> None:
+    """Print the table as Markdown, or everything as JSON. `where`: the machine, by default this one now."""
+    where = where or machine()
     sizes = [row.contributions for row in rows]
     growth = {}
     for name in ("wall", "processor", "peak"):
         values = [float(getattr(row, name)) for row in rows]
         growth[name] = {"all": exponent(sizes, values), "last": exponent(sizes[-2:], values[-2:])}
     if as_json:
-        whole = {"title": "Round", "machine": machine(), "estimator": estimator, "records": records}
+        whole = {"title": "Round", "machine": where, "estimator": estimator, "records": records}
         sys.stdout.write(json.dumps(whole | {"rows": [asdict(row) for row in rows], "exponents": growth}) + "\n")
         return
-    where = machine()
     print(f"## A round of {records} records a contribution by `{estimator}`\n")
     print(
         f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, Python {where['python']}, "
