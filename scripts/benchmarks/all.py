@@ -91,7 +91,7 @@ def document(told: dict[str, str]) -> str:
     """The whole record."""
     where = machine()
     parts = [
-        INTRODUCTION,
+        INTRODUCTION.strip(),
         f"{where['date']}: {where['cpu']}, {where['cores']} cores, Python {where['python']}, torch {where['torch']}.",
     ]
     for part, text in told.items():

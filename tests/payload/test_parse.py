@@ -192,6 +192,7 @@ def test_parse__child_dies_the_first_time__is_mended_by_a_second_try(child: Any)
 
 def test_parse__many_payloads__are_served_by_one_process_and_each_by_a_child_of_its_own(child: Any) -> None:
     child(
+        "read_frame(reader(pipe), 8, 1 << 20)\n"  # an answer before the payload was heard would break the pipe
         "status = worker.Status('malformed', 'line', f'{os.getppid()} {os.getpid()}')\n"
         "write_frame(writer(pipe), 4, worker.msgspec.json.encode(status))\n"
         "write_frame(writer(pipe), 8, b'')"
