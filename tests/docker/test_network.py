@@ -122,14 +122,14 @@ class Machine:
 
     def until(self, what: Callable[[], bool], seconds: float = SECONDS) -> None:
         """Wait for something that may fail until it comes about."""
-        deadline = time.monotonic() + seconds
+        deadline, last = time.monotonic() + seconds, "it was false"
         while True:
             try:
                 if what():
                     return
-            except (OSError, ValueError, KeyError):
-                pass
-            assert time.monotonic() < deadline, "the condition did not come about in time"
+            except (OSError, ValueError, KeyError) as error:
+                last = repr(error)
+            assert time.monotonic() < deadline, f"the condition did not come about in time: {last}"
             threading.Event().wait(0.2)
 
     def healthy(self, service: Service) -> bool:
