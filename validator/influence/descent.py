@@ -25,11 +25,12 @@ class Descent:
         # Powers of the decays, multiplied up: pow() is not the same on every machine.
         self._power, self._second_power = 1.0, 1.0
 
-    def step(self, weights: Weights, gradient: Mapping[str, Tensor]) -> Weights:
-        """The weights after one step."""
+    def step(self, weights: Weights, gradient: Mapping[str, Tensor], heat: float = 1.0) -> Weights:
+        """The weights after one step at `heat` times the rate."""
+        rate = self._rate * heat
         self._power, self._second_power = self._power * self._momentum, self._second_power * SECOND
         move = self._adam_move if self._adam else self._ball_move
-        return {name: w - move(name, gradient[name] + w * self._decay) * self._rate for name, w in weights.items()}
+        return {name: w - move(name, gradient[name] + w * self._decay) * rate for name, w in weights.items()}
 
     def _ball_move(self, name: str, slope: Tensor) -> Tensor:
         self._first[name] = self._first[name] * self._momentum + slope

@@ -5,9 +5,10 @@ trains on the reference alone. The score is the baseline's objective on the quer
 schedules (replicas) are averaged; their spread is part of the standard error. See training.py for the runs.
 
 `score` asks what each contribution is worth alone. `in_order` asks what it adds to those accepted before it: when one
-is accepted, the reference grows by its records, its trained networks become the start, and the baseline is trained
-anew. Accepted values then telescope: their sum is about the gain of training on everything that was accepted. So a
-near-copy of what was accepted adds nothing, and data split over many accounts earn together what they would in one.
+is accepted, the reference grows by its records, its trained networks become, shaken again, the start, and the baseline
+is trained anew. Accepted values then telescope: their sum is about the gain of training on everything that was
+accepted. So a near-copy of what was accepted adds nothing, and data split over many accounts earn together what they
+would in one.
 """
 
 from __future__ import annotations
@@ -234,7 +235,9 @@ def settled(
     parts: MutableMapping[str, bytes],
     progress: Callable[[int], None],
 ) -> Weights:
-    """The shaken weights after `settle` trainings on the anchor, (replicas, 1, ...): where every run starts."""
+    """The shaken weights after `settle` trainings on the anchor, shaken again, (replicas, 1, ...): where the first runs
+    start.
+    """
     with exact(), torch.no_grad():
         weights = trials.runs.begin()
     for turn in range(settings.settle):
@@ -244,7 +247,7 @@ def settled(
             parts[key] = bytes(save({name: w.contiguous() for name, w in trained.items()}))
         weights = load_tensors(parts[key], {name: (w.dtype, tuple(w.shape)) for name, w in weights.items()})
         progress(turn + 1)
-    return weights
+    return trials.refreshed(weights, problem.anchor)
 
 
 def fill(ahead: deque[Records], source: Iterator[Records], count: int, most_bytes: int) -> None:

@@ -5,9 +5,10 @@ a contribution. Each step takes `batch` rows of the reference and `rows` of the 
 expected loss is the mean over all records of both. The number of rows in a step does not depend on a contribution's
 size, so nothing is padded, and runs are one batched computation in which no number depends on a neighbour.
 
-Networks begin shrunk and perturbed (Ash & Adams 2020), then settle. A network that has been trained to the end sits
-where further training gains nothing but what shakes it loose, and noise shakes best: from such a start, random pixels
-look helpful. From an earlier start every run has that much to learn, and only the data make a difference.
+Networks begin shrunk and perturbed (Ash & Adams 2020), then settle, and are shaken again before the runs from any
+place. A network that has been trained to the end sits where further training gains nothing but what shakes it loose,
+and noise shakes best: from such a start, random pixels look helpful. From a shaken start every run, the baseline's too,
+has that much to learn, and only the data make a difference. And a run ends cold: its rate falls to zero.
 
 Runs come in replicas: as many schedules, each with networks of its own. All runs of a replica share the order of the
 reference, and contributions of one size share the order of their rows (common random numbers), so that a difference
@@ -35,29 +36,34 @@ _QUERIES = 512
 @dataclass(frozen=True, slots=True)
 class ResponseSettings(Settings):
     """`epochs` passes over the reference by heavy ball or, with `adam` 1, by Adam; at most `most_steps` steps, if that
-    is not 0. Before all runs, `keep` times each weight matrix plus normal noise of `perturb` times its root mean square
-    is trained on the reference alone, `settle` times.
+    is not 0. With `cool` 1 the rate falls over a run from `learning_rate` to zero; with 0 it stays. Before all runs,
+    `keep` times each weight matrix plus normal noise of `perturb` times its root mean square is trained on the
+    reference alone, `settle` times. Before the runs from a place, its networks go `refresh` of the way (0 to 1) back
+    to such a start, with noise of their own: what is kept of a matrix is 1 - refresh * (1 - keep), and the noise
+    refresh * perturb.
 
     The reference grows by what is accepted, and a run with it: a round takes time by the square of what it accepts,
     unless `most_steps` ends the runs.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
-    a model too large to train anew, keep 1 and perturb 0. Keep runs short: with long ones a contribution of noise
-    turns into a regulariser, and regularisers lower the objective too.
+    a model too large to train anew, keep 1 and perturb 0; nothing is shaken then. Without a `refresh`, longer runs make
+    a regulariser of a contribution of noise, and regularisers lower the objective too.
     """
 
-    epochs: int = limited("epochs", 10, 1, 10_000)
+    epochs: int = limited("epochs", 40, 1, 10_000)
     batch: int = limited("batch", 32, 1, 2**16)
     rows: int = limited("rows", 8, 1, 2**16)
     adam: int = limited("adam", 0, 0, 1)
     learning_rate: float = limited("learning_rate", 0.1, 1e-9, 1e3)
     momentum: float = limited("momentum", 0.9, 0.0, 0.9999)
     weight_decay: float = limited("weight_decay", 3e-3, 0.0, 1.0)
-    replicas: int = limited("replicas", 8, 1, 1_000)
+    replicas: int = limited("replicas", 6, 1, 1_000)
     keep: float = limited("keep", 0.0, 0.0, 1.0)
     perturb: float = limited("perturb", 1.5, 0.0, 10.0)
     settle: int = limited("settle", 3, 0, 100)
-    most_steps: int = limited("most_steps", 0, 0, 2**24, later=True)
+    refresh: float = limited("refresh", 0.5, 0.0, 1.0)
+    cool: int = limited("cool", 1, 0, 1)
+    most_steps: int = limited("most_steps", 150, 0, 2**24, later=True)
 
 
 class Training:
@@ -71,17 +77,30 @@ class Training:
 
     def begin(self) -> Weights:
         """The problem's weights, matrices shrunk and perturbed in each replica: (replicas, 1, ...)."""
-        weights = self._network.weights().items()
-        return {name: self._shaken(position, w) for position, (name, w) in enumerate(weights)}
+        settings, own = self.settings, self._network.weights()
+        weights = {name: w.expand(settings.replicas, 1, *w.shape) for name, w in own.items()}
+        return self._shaken(weights, "begin", settings.keep, settings.perturb)
 
-    def _shaken(self, position: int, weight: Tensor) -> Tensor:
-        settings, shape = self.settings, (self.settings.replicas, 1, *weight.shape)
-        if weight.dim() < 2:  # biases, and the scales of norms, which no network works without
-            return weight.expand(shape)
-        scale = torch.sqrt((weight * weight).mean()) * settings.perturb
-        streams = [Stream(self._seed, f"response/{replica}/begin/{position}") for replica in range(settings.replicas)]
-        noise = torch.stack([stream.normal(tuple(weight.shape)) for stream in streams]).view(shape)
-        return weight * settings.keep + noise.to(weight.device) * scale
+    def refreshed(self, weights: Weights, records: int) -> Weights:
+        """Networks (replicas, 1, ...) that have been trained on so many `records`, shaken for the next runs."""
+        share, settings = self.settings.refresh, self.settings
+        return self._shaken(weights, f"refresh/{records}", 1 - share * (1 - settings.keep), share * settings.perturb)
+
+    def _shaken(self, weights: Weights, draw: str, keep: float, perturb: float) -> Weights:
+        """`keep` times each matrix, and noise of `perturb` times the root mean square of the problem's own matrix."""
+        if (keep, perturb) == (1, 0):
+            return weights
+        found = dict(weights)
+        for position, (name, own) in enumerate(self._network.weights().items()):
+            if own.dim() < 2:  # biases, and the scales of norms, which no network works without
+                continue
+            scale = torch.sqrt((own * own).mean()) * perturb
+            streams = [
+                Stream(self._seed, f"response/{replica}/{draw}/{position}") for replica in range(self.settings.replicas)
+            ]
+            noise = torch.stack([stream.normal(tuple(own.shape)) for stream in streams]).unsqueeze(1)
+            found[name] = weights[name] * keep + noise.to(own.device) * scale
+        return found
 
     def run(
         self,
@@ -112,7 +131,8 @@ class Training:
             if pool is not None:
                 added = _taken(pool, own[:, :, step])
                 rows = (torch.cat([rows[0], added[0]], 1), torch.cat([rows[1], added[1]], 1))
-            weights = descent.step(weights, self._gradient(weights, *rows, scale))
+            heat = cooled(step, steps) if settings.cool else 1.0
+            weights = descent.step(weights, self._gradient(weights, *rows, scale), heat)
         return {name: _by_run(w, runs) for name, w in weights.items()}
 
     def objective(self, weights: Weights) -> Tensor:
@@ -172,6 +192,14 @@ class Training:
             for size in parts
         ]
         return torch.tensor(scales or [[1 / batch] * batch]).repeat(len(replicas), 1)
+
+
+def cooled(step: int, steps: int) -> float:
+    """What share of the rate a step of a run has: from 1 down to nearly 0, about as a half cosine does. Four correctly
+    rounded operations: cos() is not the same on every machine.
+    """
+    done = step / steps
+    return 1 - done * done * (3 - 2 * done)
 
 
 def _taken(records: Records, index: Tensor) -> tuple[Tensor, Tensor]:

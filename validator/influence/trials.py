@@ -73,8 +73,16 @@ class Trials:
         return torch.cat(self._engine.map(train_and_ask, (self.runs, start, reference), self._slices()))
 
     def arrive(self, start: Weights, reference: Records) -> Place:
-        """A place with its baseline. Raises NonFinite."""
+        """The place of networks (replicas, 1, ...) that were trained on `reference`, with its baseline. Raises
+        NonFinite.
+        """
+        start = self.refreshed(start, reference)
         return Place(start, reference, self.baseline(start, reference))
+
+    def refreshed(self, trained: Weights, reference: Records) -> Weights:
+        """Where runs begin from networks (replicas, 1, ...) that were trained on `reference`."""
+        with exact(), torch.no_grad():
+            return self.runs.refreshed(trained, len(reference))
 
     def room(self, place: Place, most: int) -> int:
         """How many contributions one worker should train at once in all replicas, by its own memory."""
