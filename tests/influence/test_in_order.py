@@ -49,7 +49,9 @@ def test_in_order__nothing_accepted__is_what_each_is_worth_alone(problem: Proble
     assert torch.equal(found.stderr, alone.stderr)
 
 
-def test_in_order__accepted_part__is_the_reference_and_start_of_the_next(problem: Problem, digits: Records) -> None:
+def test_in_order__accepted_part__is_the_reference_and_shaken_the_next_start(
+    problem: Problem, digits: Records
+) -> None:
     response, parts = referee(problem, settle=0), parts_of(digits)
     found = response.in_order(parts[:1] + parts[2:3], lambda raw, stderr: True).values
     with exact(), torch.no_grad():
@@ -57,7 +59,8 @@ def test_in_order__accepted_part__is_the_reference_and_start_of_the_next(problem
         runs = trials.runs
         first = runs.run(place.start, problem.anchor, parts[:1])
         both = concat([problem.anchor, parts[0]])
-        drop = runs.objective(runs.run(first, both)) - runs.objective(runs.run(first, both, parts[2:3]))
+        start = runs.refreshed(first, len(both))
+        drop = runs.objective(runs.run(start, both)) - runs.objective(runs.run(start, both, parts[2:3]))
         expected = drop.to(torch.float64).mean((0, 2))
     assert float(found[1]) == pytest.approx(float(expected[0]), abs=1e-9)
 

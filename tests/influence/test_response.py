@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tests.influence.conftest import make_problem
 from validator.exact import exact
 from validator.exact.random import Stream
 from validator.influence import InfluenceError, Problem, Records, fit, load_probes
@@ -16,6 +17,7 @@ from validator.influence.descent import Descent
 from validator.influence.models import build, initialise
 from validator.influence.records import concat
 from validator.influence.response import Response
+from validator.influence.training import ResponseSettings, Training
 
 SHORT: dict[str, int] = {"epochs": 2, "replicas": 2}
 
@@ -52,9 +54,23 @@ def test_score__crowd_of_kinds__pays_the_clean_and_nobody_else(problem: Problem,
     assert paid["half"] == paid["wrong"] == paid["noise"] == 0
 
 
-def test_score__group__equals_plain_training_written_out(problem: Problem, digits: Records) -> None:
+def test_score__noise_on_networks_that_have_settled__earns_nothing_by_shaking_them(digits: Records) -> None:
+    settled = make_problem(digits.select(torch.arange(400)), digits.select(torch.arange(400, 520)))
+
+    def values(**params: float) -> Tensor:
+        fitted = fit(settled, "response", seed=3, replicas=3, settle=6, **params)
+        return fitted.score(noise(60), torch.arange(60) // 20).values
+
+    warm, shaken = values(refresh=0.0, cool=0), values()
+    assert float(warm.max()) > 0
+    assert float(shaken.max()) < -0.005
+
+
+@pytest.mark.parametrize("cool", [0, 1])
+def test_score__group__equals_plain_training_written_out(problem: Problem, digits: Records, cool: int) -> None:
     contribution = digits.select(torch.arange(400, 411))
-    response = fit(problem, "response", seed=1, epochs=1, replicas=1, batch=32, rows=4, settle=0, keep=1.0, perturb=0.0)
+    params = {"epochs": 1, "replicas": 1, "batch": 32, "rows": 4, "settle": 0, "keep": 1.0, "perturb": 0.0}
+    response = fit(problem, "response", seed=1, cool=cool, **params)
     assert isinstance(response, Response)
     value = response.score(contribution, groups=torch.zeros(11, dtype=torch.int64)).values
     reference = plain(problem, response, None) - plain(problem, response, contribution)
@@ -75,6 +91,7 @@ def plain(problem: Problem, response: Response, contribution: Records | None) ->
     velocity = [torch.zeros_like(p) for p in model.parameters()]
     anchor_rows = order("reference", len(anchor), settings.batch)
     for step in range(steps):
+        done = settings.cool * step / steps
         rows = anchor.select(anchor_rows[step])
         loss = len(anchor) * cross_entropy(model(rows.inputs), rows.targets)
         if contribution is not None:
@@ -84,7 +101,7 @@ def plain(problem: Problem, response: Response, contribution: Records | None) ->
         with torch.no_grad():
             for p, v, g in zip(model.parameters(), velocity, gradient, strict=True):
                 v.mul_(settings.momentum).add_(g + settings.weight_decay * p)
-                p.sub_(settings.learning_rate * v)
+                p.sub_(settings.learning_rate * (1 - 3 * done**2 + 2 * done**3) * v)
     with torch.no_grad():
         correct = model(problem.queries.inputs).softmax(-1).gather(1, problem.queries.targets.unsqueeze(1))
     return 1 - correct.to(torch.float64).mean()
@@ -104,7 +121,7 @@ def test_descent__adam__is_torchs() -> None:
 
 
 def test_fit__start_shaken__is_kept_part_and_noise_of_each_matrix_and_the_biases_as_they_are(problem: Problem) -> None:
-    response = fit(problem, "response", seed=1, settle=0, keep=0.5, perturb=2.0, **SHORT)
+    response = fit(problem, "response", seed=1, settle=0, keep=0.5, perturb=2.0, refresh=0.0, **SHORT)
     assert isinstance(response, Response)
     for name, weight in problem.network.weights().items():
         began = response.start[name]
@@ -115,6 +132,28 @@ def test_fit__start_shaken__is_kept_part_and_noise_of_each_matrix_and_the_biases
         noise = (began - weight * 0.5) / weight.square().mean().sqrt()
         assert float(noise.std()) == pytest.approx(2.0, rel=0.2)
         assert not torch.equal(noise[0], noise[1])
+
+
+def test_refreshed__networks_of_a_place__go_so_much_of_the_way_to_a_shaken_start(problem: Problem) -> None:
+    settings = ResponseSettings(replicas=2, keep=0.2, perturb=2.0, refresh=0.25)
+    runs = Training(problem, settings, b"seed")
+    trained = {name: w.expand(2, 1, *w.shape) + 1 for name, w in problem.network.weights().items()}
+    shaken, later = runs.refreshed(trained, 80), runs.refreshed(trained, 90)
+    for name, weight in problem.network.weights().items():
+        if weight.dim() < 2:
+            assert torch.equal(shaken[name], trained[name])
+            continue
+        noise = (shaken[name] - trained[name] * 0.8) / weight.square().mean().sqrt()
+        assert float(noise.std()) == pytest.approx(0.5, rel=0.2)
+        assert not torch.equal(noise[0], noise[1])
+        assert not torch.equal(shaken[name], later[name])
+
+
+@pytest.mark.parametrize("params", [{"refresh": 0.0}, {"keep": 1.0, "perturb": 0.0}])
+def test_refreshed__nothing_to_shake__is_what_was_trained(problem: Problem, params: dict[str, float]) -> None:
+    trained = {name: w.expand(2, 1, *w.shape) for name, w in problem.network.weights().items()}
+    shaken = Training(problem, ResponseSettings(replicas=2, **params), b"seed").refreshed(trained, 80)
+    assert all(torch.equal(shaken[name], w) for name, w in trained.items())
 
 
 def test_score__neighbours__do_not_change_a_bit(problem: Problem, digits: Records) -> None:
