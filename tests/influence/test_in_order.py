@@ -19,7 +19,7 @@ def positive(raw: int, stderr: int) -> bool:
     return raw > stderr
 
 
-def referee(problem: Problem, **params: int) -> Response:
+def referee(problem: Problem, **params: float) -> Response:
     found = fit(problem, "response", seed=5, **(SHORT | params))
     assert isinstance(found, Response)
     return found
@@ -35,7 +35,7 @@ def parts_of(digits: Records) -> list[Records]:
 
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_in_order__chunk__changes_no_bit(problem: Problem, digits: Records, chunk: int) -> None:
-    response, parts = referee(problem), parts_of(digits)
+    response, parts = referee(problem, refresh=0.5, cool=1), parts_of(digits)
     whole, pieces = response.in_order(parts, positive), response.in_order(parts, positive, chunk=chunk)
     assert torch.equal(whole.values, pieces.values)
     assert torch.equal(whole.stderr, pieces.stderr)
@@ -49,10 +49,11 @@ def test_in_order__nothing_accepted__is_what_each_is_worth_alone(problem: Proble
     assert torch.equal(found.stderr, alone.stderr)
 
 
-def test_in_order__accepted_part__is_the_reference_and_shaken_the_next_start(
-    problem: Problem, digits: Records
+@pytest.mark.parametrize("refresh", [0.0, 0.5])
+def test_in_order__accepted_part__is_the_reference_and_start_of_the_next(
+    problem: Problem, digits: Records, refresh: float
 ) -> None:
-    response, parts = referee(problem, settle=0), parts_of(digits)
+    response, parts = referee(problem, settle=0, refresh=refresh), parts_of(digits)
     found = response.in_order(parts[:1] + parts[2:3], lambda raw, stderr: True).values
     with exact(), torch.no_grad():
         trials, place = response._begin()
@@ -171,3 +172,12 @@ def test_to_bytes__most_steps_at_its_default__is_the_file_of_before_there_was_su
     loaded = load_probes(problem, limited.to_bytes())
     assert loaded.settings == limited.settings
     assert torch.equal(plain.baseline, limited.baseline)
+
+
+def test_to_bytes__refresh_and_cool__are_read_back_and_left_out_at_their_defaults(problem: Problem) -> None:
+    plain, shaken = referee(problem), referee(problem, refresh=0.5, cool=1)
+    assert not any(word in plain.to_bytes() for word in (b"refresh", b"cool"))
+    loaded = load_probes(problem, shaken.to_bytes())
+    assert isinstance(loaded, Response)
+    assert loaded.settings == shaken.settings
+    assert all(torch.equal(loaded.start[name], w) for name, w in shaken.start.items())

@@ -54,14 +54,14 @@ def test_score__crowd_of_kinds__pays_the_clean_and_nobody_else(problem: Problem,
     assert paid["half"] == paid["wrong"] == paid["noise"] == 0
 
 
-def test_score__noise_on_networks_that_have_settled__earns_nothing_by_shaking_them(digits: Records) -> None:
+def test_score__refresh__noise_earns_nothing_by_shaking_networks_that_have_settled(digits: Records) -> None:
     settled = make_problem(digits.select(torch.arange(400)), digits.select(torch.arange(400, 520)))
 
     def values(**params: float) -> Tensor:
-        fitted = fit(settled, "response", seed=3, replicas=3, settle=6, **params)
+        fitted = fit(settled, "response", seed=3, epochs=40, most_steps=150, replicas=3, settle=6, **params)
         return fitted.score(noise(60), torch.arange(60) // 20).values
 
-    warm, shaken = values(refresh=0.0, cool=0), values()
+    warm, shaken = values(), values(refresh=0.5, cool=1)
     assert float(warm.max()) > 0
     assert float(shaken.max()) < -0.005
 
@@ -121,7 +121,7 @@ def test_descent__adam__is_torchs() -> None:
 
 
 def test_fit__start_shaken__is_kept_part_and_noise_of_each_matrix_and_the_biases_as_they_are(problem: Problem) -> None:
-    response = fit(problem, "response", seed=1, settle=0, keep=0.5, perturb=2.0, refresh=0.0, **SHORT)
+    response = fit(problem, "response", seed=1, settle=0, keep=0.5, perturb=2.0, **SHORT)
     assert isinstance(response, Response)
     for name, weight in problem.network.weights().items():
         began = response.start[name]
@@ -149,7 +149,7 @@ def test_refreshed__networks_of_a_place__go_so_much_of_the_way_to_a_shaken_start
         assert not torch.equal(shaken[name], later[name])
 
 
-@pytest.mark.parametrize("params", [{"refresh": 0.0}, {"keep": 1.0, "perturb": 0.0}])
+@pytest.mark.parametrize("params", [{"refresh": 0.0}, {"refresh": 0.5, "keep": 1.0, "perturb": 0.0}])
 def test_refreshed__nothing_to_shake__is_what_was_trained(problem: Problem, params: dict[str, float]) -> None:
     trained = {name: w.expand(2, 1, *w.shape) for name, w in problem.network.weights().items()}
     shaken = Training(problem, ResponseSettings(replicas=2, **params), b"seed").refreshed(trained, 80)

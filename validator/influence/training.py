@@ -5,10 +5,11 @@ a contribution. Each step takes `batch` rows of the reference and `rows` of the 
 expected loss is the mean over all records of both. The number of rows in a step does not depend on a contribution's
 size, so nothing is padded, and runs are one batched computation in which no number depends on a neighbour.
 
-Networks begin shrunk and perturbed (Ash & Adams 2020), then settle, and are shaken again before the runs from any
-place. A network that has been trained to the end sits where further training gains nothing but what shakes it loose,
-and noise shakes best: from such a start, random pixels look helpful. From a shaken start every run, the baseline's too,
-has that much to learn, and only the data make a difference. And a run ends cold: its rate falls to zero.
+Networks begin shrunk and perturbed (Ash & Adams 2020), then settle. A network that has been trained to the end sits
+where further training gains nothing but what shakes it loose, and noise shakes best: from such a start, random pixels
+look helpful. From an earlier start every run has that much to learn, and only the data make a difference. As a round
+accepts, its networks are trained further and the old fault comes back; `refresh` shakes them again, before each place's
+runs, of which the baseline's is one.
 
 Runs come in replicas: as many schedules, each with networks of its own. All runs of a replica share the order of the
 reference, and contributions of one size share the order of their rows (common random numbers), so that a difference
@@ -46,24 +47,25 @@ class ResponseSettings(Settings):
     unless `most_steps` ends the runs.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
-    a model too large to train anew, keep 1 and perturb 0; nothing is shaken then. Without a `refresh`, longer runs make
-    a regulariser of a contribution of noise, and regularisers lower the objective too.
+    a model too large to train anew, keep 1 and perturb 0, and `refresh` shakes nothing. Keep runs short, or refresh:
+    with long runs from networks that have settled a contribution of noise turns into a regulariser, and regularisers
+    lower the objective too. What is refreshed must have the steps to learn its data again (docs/scoring.md).
     """
 
-    epochs: int = limited("epochs", 40, 1, 10_000)
+    epochs: int = limited("epochs", 10, 1, 10_000)
     batch: int = limited("batch", 32, 1, 2**16)
     rows: int = limited("rows", 8, 1, 2**16)
     adam: int = limited("adam", 0, 0, 1)
     learning_rate: float = limited("learning_rate", 0.1, 1e-9, 1e3)
     momentum: float = limited("momentum", 0.9, 0.0, 0.9999)
     weight_decay: float = limited("weight_decay", 3e-3, 0.0, 1.0)
-    replicas: int = limited("replicas", 6, 1, 1_000)
+    replicas: int = limited("replicas", 8, 1, 1_000)
     keep: float = limited("keep", 0.0, 0.0, 1.0)
     perturb: float = limited("perturb", 1.5, 0.0, 10.0)
     settle: int = limited("settle", 3, 0, 100)
-    refresh: float = limited("refresh", 0.5, 0.0, 1.0)
-    cool: int = limited("cool", 1, 0, 1)
-    most_steps: int = limited("most_steps", 150, 0, 2**24, later=True)
+    most_steps: int = limited("most_steps", 0, 0, 2**24, later=True)
+    refresh: float = limited("refresh", 0.0, 0.0, 1.0, later=True)
+    cool: int = limited("cool", 0, 0, 1, later=True)
 
 
 class Training:
@@ -84,12 +86,11 @@ class Training:
     def refreshed(self, weights: Weights, records: int) -> Weights:
         """Networks (replicas, 1, ...) that have been trained on so many `records`, shaken for the next runs."""
         share, settings = self.settings.refresh, self.settings
-        return self._shaken(weights, f"refresh/{records}", 1 - share * (1 - settings.keep), share * settings.perturb)
+        keep, perturb = 1 - share * (1 - settings.keep), share * settings.perturb
+        return weights if (keep, perturb) == (1, 0) else self._shaken(weights, f"refresh/{records}", keep, perturb)
 
     def _shaken(self, weights: Weights, draw: str, keep: float, perturb: float) -> Weights:
         """`keep` times each matrix, and noise of `perturb` times the root mean square of the problem's own matrix."""
-        if (keep, perturb) == (1, 0):
-            return weights
         found = dict(weights)
         for position, (name, own) in enumerate(self._network.weights().items()):
             if own.dim() < 2:  # biases, and the scales of norms, which no network works without
