@@ -1,9 +1,10 @@
 """Residues of operands, and integers from residues (validator/exact/residues.py), in one pass each.
 
 Residues are taken in float32, sixteen at a time: an operand of at most 2^23 units is exact there. t = round(q / m) by a
-product with the rounded reciprocal is off by less than 2^23 / m * 2^-23 = 1 / m, so |q - t m| <= m/2 + 1: at most 64
-for every modulus up to 127, and for 128 because its reciprocal is exact. t m stays below 2^24: q - t m is exact. Such a
-residue may differ from the eager code's by m: the integer that both stand for is the same.
+product with the rounded reciprocal is off by less than 2^23 / m * 2^-23 = 1 / m, so |q - t m| < m/2 + 1: within int8
+for every modulus up to 253. The reciprocal of 256 is exact, and what is then 128 wraps to -128, the same modulo 256.
+t m stays below 2^24: q - t m is exact. Such a residue may differ from the eager code's by m: the integer that both
+stand for is the same.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from validator.exact.kernels.parallel import split
 from validator.exact.kernels.units import magic_bits, magnitude, unit_of, wide_bits
 
 _COLUMNS = 2048
-"""Slices that are walked side by side when they are columns: whole rows, for eight streams of output are written."""
+"""Slices that are walked side by side when they are columns: whole rows, for seven streams of output are written."""
 _MOST = np.int64(0x58F) << np.int64(52)
 """The bits of 2^400: NaN and infinity are not below it."""
 _MAGIC = 1.5 * 2.0**52
 _MAGIC32 = np.float32(1.5 * 2.0**23)
 _CUT = 2.0**27
-_COUNT = 8
+_COUNT = 7
 """Moduli; a constant, so that the loop over them is unrolled."""
 
 
@@ -161,7 +162,7 @@ def combine(
     weights: tuple[Sequence[float], Sequence[float], tuple[float, float], float],
     add: bool,
 ) -> None:
-    """Integers from int32 `sums` (8, m, n), times units `left` (m, 1) and `right` (1, n), to or onto `out` (m, n).
+    """Integers from int32 `sums` (7, m, n), times units `left` (m, 1) and `right` (1, n), to or onto `out` (m, n).
 
     `weights`: H_i, L_i, (P_H, P_L) and 2^27 / P of residues.py. `out` is float64, or float32 if not `add`.
     """
