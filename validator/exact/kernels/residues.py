@@ -38,11 +38,24 @@ def _residues(q: Array, modulus: Scalar, reciprocal: Scalar, out: Array) -> None
         out[j] = np.int8(np.int32(q[j] - turns * modulus))
 
 
+# Kernels get whole arrays and the range that is theirs, not slices of several dimensions: numba would take those for
+# arrays of any stride, and gather what it could load.
+
+
 @kernel
-def _reduce_rows(x: Array, out: Array, units: Array, grid_bits: Scalar, moduli: Array, reciprocals: Array) -> Scalar:
+def _reduce_rows(
+    x: Array,
+    out: Array,
+    units: Array,
+    first: Scalar,
+    last: Scalar,
+    grid_bits: Scalar,
+    moduli: Array,
+    reciprocals: Array,
+) -> Scalar:
     finite = True
     q = np.empty(x.shape[1], np.float32)
-    for row in range(x.shape[0]):
+    for row in range(first, last):
         values = x[row]
         top = magnitude(values[0])
         for j in range(q.shape[0]):
@@ -61,27 +74,36 @@ def _reduce_rows(x: Array, out: Array, units: Array, grid_bits: Scalar, moduli: 
 
 
 @kernel
-def _reduce_columns(x: Array, out: Array, units: Array, grid_bits: Scalar, moduli: Array, reciprocals: Array) -> Scalar:
+def _reduce_columns(
+    x: Array,
+    out: Array,
+    units: Array,
+    first: Scalar,
+    last: Scalar,
+    grid_bits: Scalar,
+    moduli: Array,
+    reciprocals: Array,
+) -> Scalar:
     finite = True
-    width = units.shape[0]
+    width = last - first
     q, tops = np.empty(width, np.float32), np.zeros(width, np.int32)
     magics, scales = np.empty(width, np.float64), np.empty(width, np.float64)
     for row in range(x.shape[0]):
-        values = x[row]
+        values = x[row][first:last]
         for j in range(width):
             tops[j] = max(tops[j], magnitude(values[j]))
     for j in range(width):
         wide = wide_bits(tops[j])
         finite &= wide < _MOST
         found = magic_bits(wide, grid_bits)
-        magics[j], units[j] = from_bits(found), unit_of(found)
-        scales[j] = 1.0 / units[j]
+        magics[j], units[first + j] = from_bits(found), unit_of(found)
+        scales[j] = 1.0 / unit_of(found)
     for row in range(x.shape[0]):
-        values = x[row]
+        values = x[row][first:last]
         for j in range(width):
             q[j] = np.float32(((np.float64(values[j]) + magics[j]) - magics[j]) * scales[j])
         for i in range(moduli.shape[0]):
-            _residues(q, moduli[i], reciprocals[i], out[i, row])
+            _residues(q, moduli[i], reciprocals[i], out[i, row][first:last])
     return finite
 
 
@@ -102,7 +124,7 @@ def _by_rows(x: Array, out: Array, units: Array, *rest: object) -> bool:
     finite: list[bool] = []
 
     def run(start: int, stop: int) -> None:
-        finite.append(_reduce_rows(x[start:stop], out[:, start:stop], units[start:stop], *rest))
+        finite.append(_reduce_rows(x, out, units, start, stop, *rest))
 
     split(x.shape[0], 8 * x.shape[1], run)
     return all(finite)
@@ -112,9 +134,10 @@ def _by_columns(x: Array, out: Array, units: Array, *rest: object) -> bool:
     finite: list[bool] = []
 
     def run(start: int, stop: int) -> None:
-        for first in range(start, stop, _COLUMNS):
-            part = slice(first, min(first + _COLUMNS, stop))
-            finite.append(_reduce_columns(x[:, part], out[:, :, part], units[part], *rest))
+        finite.extend(
+            _reduce_columns(x, out, units, first, min(first + _COLUMNS, stop), *rest)
+            for first in range(start, stop, _COLUMNS)
+        )
 
     split(x.shape[1], 8 * x.shape[0], run)
     return all(finite)
@@ -133,23 +156,53 @@ def _integer(sums: Array, row: Scalar, j: Scalar, high: Array, low: Array, whole
 
 
 @kernel
-def _round(sums: Array, left: Array, right: Array, out: Array, high: Array, low: Array, whole: Array) -> None:
-    for row in range(out.shape[0]):
+def _round(
+    sums: Array,
+    left: Array,
+    right: Array,
+    out: Array,
+    first: Scalar,
+    last: Scalar,
+    high: Array,
+    low: Array,
+    whole: Array,
+) -> None:
+    for row in range(first, last):
         for j in range(out.shape[1]):
             value = _integer(sums, row, j, high, low, whole) * (left[row] * right[j])
             out[row, j] = np.float32(value) + np.float32(0.0)
 
 
 @kernel
-def _write(sums: Array, left: Array, right: Array, out: Array, high: Array, low: Array, whole: Array) -> None:
-    for row in range(out.shape[0]):
+def _write(
+    sums: Array,
+    left: Array,
+    right: Array,
+    out: Array,
+    first: Scalar,
+    last: Scalar,
+    high: Array,
+    low: Array,
+    whole: Array,
+) -> None:
+    for row in range(first, last):
         for j in range(out.shape[1]):
             out[row, j] = _integer(sums, row, j, high, low, whole) * (left[row] * right[j]) + 0.0
 
 
 @kernel
-def _add(sums: Array, left: Array, right: Array, out: Array, high: Array, low: Array, whole: Array) -> None:
-    for row in range(out.shape[0]):
+def _add(
+    sums: Array,
+    left: Array,
+    right: Array,
+    out: Array,
+    first: Scalar,
+    last: Scalar,
+    high: Array,
+    low: Array,
+    whole: Array,
+) -> None:
+    for row in range(first, last):
         for j in range(out.shape[1]):
             out[row, j] += _integer(sums, row, j, high, low, whole) * (left[row] * right[j])
 
@@ -168,6 +221,6 @@ def combine(
     """
     high, low, whole, inverse = weights
     write = _add if add else (_round if out.dtype == torch.float32 else _write)
-    s, a, b, into = sums.numpy(), left.view(-1).numpy(), right.view(-1).numpy(), out.numpy()
+    arrays = (sums.numpy(), left.view(-1).numpy(), right.view(-1).numpy(), out.numpy())
     rest = (np.array(high), np.array(low), np.array((*whole, inverse)))
-    split(out.shape[0], 4 * out.shape[1], lambda i, j: write(s[:, i:j], a[i:j], b, into[i:j], *rest))
+    split(out.shape[0], 4 * out.shape[1], lambda first, last: write(*arrays, first, last, *rest))
