@@ -209,9 +209,7 @@ def report(
         f"torch {where['torch']}, 1 thread; {records} records a contribution, `{estimator}` with "
         f"{', '.join(f'`{key}` {value}' for key, value in params.items())}, otherwise its defaults\n"
     )
-    print(
-        "| contributions | accepted | wall | processor | peak memory | processor a contribution | peak above the least |"
-    )
+    print("| contributions | accepted | wall | processor | peak memory | processor of each | peak above the least |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     least = min(row.peak for row in rows)
     for row in rows:
