@@ -137,10 +137,10 @@ ESTIMATORS: dict[str, Callable[[Dao, list[Offer], int], Scores]] = {
 }
 
 
-def bounded(most_steps: int) -> str:
+def bounded(most_steps: int, **params: float) -> str:
     """The name of `response`, in order, with runs of at most so many steps (0: of any length), now an estimator too."""
     name = f"response, in order, {f'at most {most_steps} steps' if most_steps else 'any length'}"
-    ESTIMATORS[name] = in_order(most_steps=most_steps)
+    ESTIMATORS[name] = in_order(most_steps=most_steps, **params)
     return name
 
 
@@ -260,16 +260,20 @@ def main() -> None:
     parser.add_argument("--most-steps", nargs="+", type=int, default=[], help="only `response`, in order, so bounded")
     parser.add_argument("--crowd", choices=list(CROWDS), default="small")
     parser.add_argument("--sizes", nargs=2, type=int, help="records of a contribution, least and most; the world's own")
+    parser.add_argument("--anchor", type=int, help="records that the DAO has trained on; the world's own")
+    parser.add_argument("--batch", type=int, help="records of the reference in a step of `response`; its default")
     parser.add_argument("--crowds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="seed of the first crowd")
     parser.add_argument("--truth", type=int, default=8, help="retrainings behind each gain")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    names = [bounded(most) for most in given.most_steps] or given.estimators
+    more = {} if given.batch is None else {"batch": given.batch}
+    names = [bounded(most, **more) for most in given.most_steps] or given.estimators
     rows = []
     for world in given.worlds:
-        sized = replace(WORLDS[world], sizes=tuple(given.sizes or WORLDS[world].sizes))
+        own = WORLDS[world]
+        sized = replace(own, sizes=tuple(given.sizes or own.sizes), anchor=given.anchor or own.anchor)
         for seed in range(given.first, given.first + given.crowds):
             for row in judged(found_dao(sized, seed), seed, names, given.truth, CROWDS[given.crowd]):
                 rows.append(row)

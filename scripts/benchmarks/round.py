@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 SIZES = (10, 100, 1_000, 10_000)
 ESTIMATORS: dict[str, dict[str, int]] = {
     "classical": {"iterations": 1, "folds": 2},
-    "response": {"replicas": 2, "settle": 1},
+    "response": {},
 }
-"""Parameters that are not the defaults: the few replicas make the time, not its growth, bearable on a small machine."""
+"""Parameters that are not the defaults."""
 INPUTS, CLASSES = 64, 10
 POLL_SECONDS, PATIENCE_SECONDS = 0.2, 6 * 3_600.0
 LONG = {"report_seconds": 86_400, "commit_seconds": 86_400, "attest_seconds": 86_400, "exit_seconds": 30 * 86_400}
@@ -203,11 +203,12 @@ def report(
         whole = {"title": "Round", "machine": where, "estimator": estimator, "params": params, "records": records}
         sys.stdout.write(json.dumps(whole | {"rows": [asdict(row) for row in rows], "exponents": growth}) + "\n")
         return
+    unlike = ", ".join(f"`{key}` {value}" for key, value in params.items())
     print(f"## A round of {records} records a contribution by `{estimator}`\n")
     print(
         f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, Python {where['python']}, "
         f"torch {where['torch']}, 1 thread; {records} records a contribution, `{estimator}` with "
-        f"{', '.join(f'`{key}` {value}' for key, value in params.items())}, otherwise its defaults\n"
+        f"{f'{unlike}, otherwise ' if unlike else ''}its defaults\n"
     )
     print("| contributions | accepted | wall | processor | peak memory | processor of each | peak above the least |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
@@ -238,7 +239,7 @@ def main() -> None:
     )
     parser.add_argument("--estimator", choices=list(ESTIMATORS), default="classical")
     parser.add_argument("--most-steps", type=int, help="of a run of `response`; its default")
-    parser.add_argument("--replicas", type=int, help=f"of `response`: {ESTIMATORS['response']['replicas']}")
+    parser.add_argument("--replicas", type=int, help="of `response`; its default")
     parser.add_argument("--records", type=int, default=32, help="records of a contribution: 32")
     parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -39,8 +39,9 @@ class ResponseSettings(Settings):
     is not 0. Before all runs, `keep` times each weight matrix plus normal noise of `perturb` times its root mean square
     is trained on the reference alone, `settle` times.
 
-    The reference grows by what is accepted, and a run with it: a round takes time by the square of what it accepts,
-    unless `most_steps` ends the runs.
+    The reference grows by what is accepted, and a run with it until `most_steps` bounds it: from then on a round takes
+    time in proportion to its contributions, without a bound by the square of what it accepts. A bounded run takes a
+    random part of the reference.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
     a model too large to train anew, keep 1 and perturb 0. Keep runs short: with long ones a contribution of noise
