@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A second verifier of finalised rounds, written from docs/protocol.md: it shares no code with `validator/`.
 
-It needs web3, the contracts' ABIs, an RPC for the chain, and a source of blocks that need not be trusted: a trustless
-gateway (http...) or the folder of an embedded store. It works out again what level 1 of an audit claims of one round.
-Exits 0 if all of it holds, 1 if something does not, 2 if something cannot be read.
+It needs web3, the contracts' ABIs, an RPC, and a source of blocks that need not be trusted: a gateway (http...)
+or the folder of an embedded store. Exits 0 if all that level 1 of an audit claims of a round holds, 1 if something does
+not, 2 if something cannot be read.
 """
 
 import argparse
@@ -24,10 +24,6 @@ from eth_account.messages import encode_typed_data
 from web3 import Web3
 from web3.contract import Contract
 
-ATTESTATION = (
-    "uint64 round,uint32 attempt,bytes32 manifest,bytes32 seed,bytes32 inputsRoot,bytes32 scoresRoot,"
-    "bytes32 earningsRoot,uint128 roundTotal,uint128 earnedTotal,uint32 count,bytes32 evidence"
-)
 ABIS = Path(__file__).parent.parent / "validator/chain/artifacts"
 BLOCK, LINK = 2**21, re.compile(rb"\x12.\x0a\x24\x01\x55\x12\x20(.{32})\x12\x00\x18", re.DOTALL)
 INPUT = ["id:uint64", "contributor:address", "digest:bytes32", "codec:uint8", "size:uint64", "key_epoch:uint32"]
@@ -38,13 +34,11 @@ Document = dict[str, Any]
 
 def block(source: str, digest: bytes) -> bytes:
     """One block of at most 2 MiB by the SHA-256 that its bytes must have, whatever codec its CID names."""
-    if source.startswith("http"):
-        cid = "b" + base64.b32encode(bytes([1, 0x55, 0x12, 32]) + digest).decode().lower().rstrip("=")
-        opened: Any = urllib.request.urlopen(f"{source.rstrip('/')}/ipfs/{cid}?format=raw", timeout=30)
-    else:
-        opened = (Path(source) / "blocks" / digest.hex()[:2] / digest.hex()).open("rb")
-    with opened as file:
-        data = file.read(BLOCK + 1)
+    cid = "b" + base64.b32encode(bytes([1, 0x55, 0x12, 32]) + digest).decode().lower().rstrip("=")
+    web = source.startswith("http")
+    place = f"{source}/ipfs/{cid}?format=raw" if web else f"{source}/blocks/{digest.hex()[:2]}/{digest.hex()}"
+    with urllib.request.urlopen(place, timeout=30) if web else Path(place).open("rb") as file:
+        data: bytes = file.read(BLOCK + 1)
     if hashlib.sha256(data).digest() != digest:
         raise ValueError(f"{source} gave other bytes than those of {digest.hex()}")
     return data
@@ -107,7 +101,8 @@ def checks(w3: Web3, contract: str, number: int, first: int, source: str) -> Ite
     finals = {event["round"]: event["attestation"] for event in events(rounds, "RoundFinalised")}
     answer, closed = finals[number], events(rounds, "RoundClosed", round=number)[-1]
 
-    parts = [{"name": name, "type": kind} for kind, name in map(str.split, ATTESTATION.split(","))]
+    (struct,) = (field for field in rounds.events.Attested().abi["inputs"] if field["name"] == "attestation")
+    parts = [{"name": part["name"], "type": part["type"]} for part in struct["components"]]
     domain = {"name": "Proof of Contribution", "version": "1", "chainId": chain, "verifyingContract": contract}
     message = encode_typed_data(domain, {"ScoreAttestation": parts}, dict(answer))
     joined = [event for event in events(members, "ValidatorJoined") if event["place"] < closed["place"]]
@@ -139,9 +134,8 @@ def checks(w3: Web3, contract: str, number: int, first: int, source: str) -> Ite
     most = manifest["limits"]["envelope_bytes"]
     judged = [line for line in lines if held[line["id"]] * 3 > total * 2 and line["size"] <= most]
     yield f"included: the {len(judged)} that a quorum held", judged == [line for line in lines if line["included"]]
-    roots = root(INPUT, rows(INPUT, judged)), root(SCORE, rows(SCORE, lines)), root(EARNED, earnings)
-    signed_roots = tuple(answer[name] for name in ("inputsRoot", "scoresRoot", "earningsRoot"))
-    yield "trees: the signed roots", roots == signed_roots
+    roots = [root(INPUT, rows(INPUT, judged)), root(SCORE, rows(SCORE, lines)), root(EARNED, earnings)]
+    yield "trees: the signed roots", roots == [answer[name] for name in ("inputsRoot", "scoresRoot", "earningsRoot")]
 
     paid = divide(closed["pool"], lines, manifest)
     yield "payouts: follow from the scores", paid == [(line["payable"], line["paid"]) for line in lines]
@@ -150,8 +144,8 @@ def checks(w3: Web3, contract: str, number: int, first: int, source: str) -> Ite
     for line in lines:
         earned[line["contributor"]] += line["paid"]
     yield "earnings: what was before, and what is paid", sorted((+earned).items()) == earnings
-    sums = sum(line["paid"] for line in lines), earned.total(), len(lines)
-    yield "totals: as signed", sums == tuple(answer[name] for name in ("roundTotal", "earnedTotal", "count"))
+    sums = [sum(line["paid"] for line in lines), earned.total(), len(lines)]
+    yield "totals: as signed", sums == [answer[name] for name in ("roundTotal", "earnedTotal", "count")]
 
 
 def main() -> int:
@@ -162,8 +156,8 @@ def main() -> int:
     parser.add_argument("--from-block", type=int, default=0)
     parser.add_argument("round", type=int)
     given = parser.parse_args()
-    w3 = Web3(Web3.HTTPProvider(given.rpc))
     try:
+        w3 = Web3(Web3.HTTPProvider(given.rpc))
         found = list(checks(w3, given.contract, given.round, given.from_block, given.blocks))
     except Exception as error:  # noqa: BLE001 - whatever an RPC or a gateway does to us, there is one line to say
         print(f"error: round {given.round} cannot be checked: {error!r}", file=sys.stderr)

@@ -17,7 +17,7 @@ from validator.content.dagpb import decode_file
 from validator.content.unixfs import build, walk
 from validator.envelope import Context, generate_keypair, open_envelope, seal
 
-SIZES = (64 * 1024, 16 * 1024 * 1024)
+SIZES = (64 * 1024, 16 * 1024 * 1024, 64 * 1024 * 1024)
 PIECE = 64 * 1024
 BARE = "SHA-256"
 CONTEXT = Context(chain_id=1, contract="0x" + "11" * 20, key_epoch=1, contributor="0x" + "22" * 20)

@@ -18,6 +18,16 @@ from validator.exact.products import BLOCK, operand_bits, settle
 from validator.exact.random import Stream
 from validator.exact.residues import CUT, DEEPEST, MODULI, RANGE, halves, weight
 
+
+def _int8_saturates() -> bool:
+    """Whether int8 products are taken in saturating 16 bits here: no VNNI."""
+    x = torch.arange(64 * 64).mul(37).remainder(256).sub(128).view(64, 64)
+    narrow = x.to(torch.int8)
+    return not torch.equal(torch._int_mm(narrow, narrow).long(), x @ x)
+
+
+needs_vnni = pytest.mark.skipif(_int8_saturates(), reason="int8 products saturate on this processor: no VNNI")
+
 DEPTHS = [1, 33, 63, 64, 65, 1000, 1024, 1025, 3000]
 DEVICES = [
     "cpu",
@@ -57,6 +67,7 @@ def _operand(stream: Stream, rows: int, columns: int) -> Tensor:
     return x.float()
 
 
+@needs_vnni
 @pytest.mark.parametrize("k", DEPTHS)
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (5, 3), (40, 33)])
 def test_multiply__any_depth_and_magnitude__bits_of_the_float64_engine(m: int, k: int, n: int) -> None:
@@ -64,6 +75,7 @@ def test_multiply__any_depth_and_magnitude__bits_of_the_float64_engine(m: int, k
     _same(_operand(stream, m, k), _operand(stream, k, n))
 
 
+@needs_vnni
 @pytest.mark.parametrize("k", [64, 1024, 1100])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_multiply__all_elements_at_their_largest__bits_of_the_float64_engine(k: int, sign: float) -> None:
@@ -73,6 +85,7 @@ def test_multiply__all_elements_at_their_largest__bits_of_the_float64_engine(k: 
     _same(a * 2.0**126, b * 2.0**-149)
 
 
+@needs_vnni
 @pytest.mark.parametrize("k", [40, 1024])
 def test_multiply__every_layout__bits_of_the_float64_engine(k: int) -> None:
     stream = Stream(b"residues", "layouts")
@@ -82,6 +95,7 @@ def test_multiply__every_layout__bits_of_the_float64_engine(k: int) -> None:
         _same(a, b)
 
 
+@needs_vnni
 def test_multiply__result_wider_than_a_tile__bits_of_the_float64_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(b"residues", "tiles")
     a, b = stream.normal((150, 65)), stream.normal((65, 3000))
@@ -90,11 +104,13 @@ def test_multiply__result_wider_than_a_tile__bits_of_the_float64_engine(monkeypa
     _same(a, b)
 
 
+@needs_vnni
 def test_multiply__batch__each_matrix_alone() -> None:
     stream = Stream(b"residues", "batch")
     _same(stream.normal((3, 20, 70)), stream.normal((3, 70, 9)))
 
 
+@needs_vnni
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 130), st.integers(1, 70), st.integers(0, 2**32))
 def test_multiply__any_shape__bits_of_the_float64_engine(m: int, k: int, n: int, seed: int) -> None:
@@ -115,7 +131,7 @@ def test_prepare__infinity_or_nan__refused_by_name(bad: float, dim: int, fast: b
 
 @pytest.mark.parametrize("bits", [21, 22, 23])
 @pytest.mark.parametrize("fast", [True, False])
-def test_prepare__every_integer_near_a_tie_of_a_modulus__congruent_and_at_most_64(bits: int, fast: bool) -> None:
+def test_prepare__every_integer_near_a_tie_of_a_modulus__congruent_and_within_int8(bits: int, fast: bool) -> None:
     top = 1 << bits
     integers = {top - 1, -top + 1, 0}
     for modulus in MODULI:
@@ -127,20 +143,21 @@ def test_prepare__every_integer_near_a_tie_of_a_modulus__congruent_and_at_most_6
         (found,) = residues.prepare(row.float().unsqueeze(0), -1, bits, "test")
     assert found.units.item() == 1.0
     for modulus, values in zip(MODULI, found.values[:, 0].long(), strict=True):
-        assert int(values.abs().max()) <= 64
+        assert found.values.dtype == torch.int8 and int(values.abs().max()) <= 128
         assert not torch.remainder(values - row.long(), modulus).any()
 
 
 def test_moduli__as_chosen__determine_every_integer_of_a_block() -> None:
     assert all(math.gcd(a, b) == 1 for a, b in itertools.combinations(MODULI, 2))
     assert RANGE > 2 * 2**53
-    assert all(m // 2 <= 64 for m in MODULI)
+    assert len(MODULI) == kernels.module("residues")._COUNT and MODULI[0] == 256
+    assert all(m <= 253 for m in MODULI[1:])
     for modulus in MODULI:
         assert [weight(modulus) % m for m in MODULI] == [int(m == modulus) for m in MODULI]
 
 
 def test_reconstruction__bounds_of_the_docstring__hold_for_these_moduli() -> None:
-    most = DEEPEST * 64**2
+    most = DEEPEST * 128**2
     pairs = [halves(weight(m)) for m in MODULI]
     high, low = (sum(abs(int(pair[side])) for pair in pairs) * most for side in (0, 1))
     above, below = (int(v) for v in halves(RANGE))
@@ -152,6 +169,7 @@ def test_reconstruction__bounds_of_the_docstring__hold_for_these_moduli() -> Non
     assert Fraction(low + 2**53, RANGE) + Fraction(turns, 2**50) < Fraction(1, 2)
 
 
+@needs_vnni
 @pytest.mark.parametrize("device", DEVICES)
 def test_multiply__on_each_device__bits_of_the_float64_engine_on_the_cpu(device: str) -> None:
     stream = Stream(b"residues", "devices")
@@ -159,6 +177,20 @@ def test_multiply__on_each_device__bits_of_the_float64_engine_on_the_cpu(device:
         a, b = _operand(stream, m, k), _operand(stream, k, n)
         expected = settle(products.product(a, b, "test"), torch.float32)
         assert torch.equal(_by_residues(a.to(device), b.to(device), torch.float32).cpu(), expected)
+
+
+def test_kernels__of_any_shape__are_compiled_for_contiguous_arrays_alone() -> None:
+    stream = Stream(b"residues", "contiguous")
+    for m, k, n in [(300, 200, 500), (64, 1100, 64)]:
+        a, b = stream.normal((m, k)), stream.normal((k, n))
+        for right in (b, b.t().contiguous().t()):
+            _by_residues(a, right)
+            _by_residues(a, right, torch.float32)
+    compiled = kernels.module("residues")
+    for kernel in (getattr(compiled, name) for name in ("_reduce_rows", "_reduce_columns", "_round", "_write", "_add")):
+        arrays = [kind for types in kernel.compiled.signatures for kind in types if hasattr(kind, "layout")]
+        assert arrays
+        assert {kind.layout for kind in arrays} == {"C"}, "an array of any stride is gathered, five times slower"
 
 
 def test_pays__small_or_double_or_without_kernels__never() -> None:
@@ -179,6 +211,7 @@ def test_pays__large_operands__where_the_processor_multiplies_int8_fast(
     assert residues._at_hand.__wrapped__(torch.device("cpu")) is (isa == "AVX512" and vnni)
 
 
+@needs_vnni
 def test_pays__int8_products_that_saturate__never(monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch._int_mm
 

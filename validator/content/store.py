@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from validator.buffers import buffer_of
 from validator.content.block import Block, GetBlock
 from validator.content.cid import Cid
 from validator.content.errors import Deadline, FetchError
-from validator.content.unixfs import walk
+from validator.content.unixfs import sized
 
 FILE_SECONDS = 30.0
 BYTES_PER_SECOND = 1_000_000
@@ -70,12 +70,18 @@ def read_file(cid: Cid, get_block: GetBlock, size_limit: int, clock: Callable[[]
     patience = FILE_SECONDS + size_limit / BYTES_PER_SECOND
     end = clock() + patience
 
-    # One growing buffer: each block is freed as soon as it is copied, so a file is held once and not twice.
-    file = io.BytesIO()
-    for piece in walk(cid, get_block, size_limit):
+    size, pieces = sized(cid, get_block, size_limit)
+    # One buffer: each block is freed as soon as it is copied, so a file is held once and not twice.
+    file = buffer_of(size) if cid.codec == "dag-pb" else None
+    for piece in pieces:
         if clock() > end:
             raise Deadline(f"{cid} was not read within {patience:.0f} s: try again or add a faster source")
+        if file is None:
+            return piece
         file.write(piece)
+    if file is None:
+        return b""
+    file.truncate()
     return file.getvalue()
 
 

@@ -62,15 +62,25 @@ def root(data: bytes, chunk: int = CHUNK, width: int = WIDTH) -> Cid:
 
 
 def walk(cid: Cid, get_block: GetBlock, limit: int) -> Iterator[bytes]:
-    """Yield the bytes of the file under `cid` in order, each piece verified.
+    """Yield the bytes of the file under `cid` in order, each piece verified; see `sized`."""
+    yield from sized(cid, get_block, limit)[1]
+
+
+def sized(cid: Cid, get_block: GetBlock, limit: int) -> tuple[int, Iterator[bytes]]:
+    """The size in bytes that the file under `cid` declares, and its bytes in order, each piece verified.
 
     `limit` is the largest file, in bytes, that the caller accepts. The root's declared size is compared with it
     before any leaf is asked for, and every child must be as large as its parent said; so a DAG that lies dies at its
-    first child. Raises TooLarge (size, blocks, depth), BadDag (not a plain file), and whatever `get_block` raises.
+    first child. Raises TooLarge (size, blocks, depth), BadDag (not a plain file), and whatever `get_block` raises; all
+    but what the root itself shows when the bytes are taken.
     """
     first = _expand(cid, get_block)
     if first.size > limit:
         raise TooLarge(f"{cid} holds {first.size} bytes: at most {limit} are allowed")
+    return first.size, _below(cid, first, get_block)
+
+
+def _below(cid: Cid, first: FileNode, get_block: GetBlock) -> Iterator[bytes]:
     blocks_left = min(MAX_BLOCKS, 2 * -(-first.size // _SMALLEST_USUAL_CHUNK) + 64) - 1
     stack: list[tuple[Child, int]] = []
     node, depth = first, 0

@@ -8,12 +8,12 @@ the prefix and the key come from the DEK, the AAD is the head's hash.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from validator.buffers import buffer_of
 from validator.envelope.errors import Undecryptable
 from validator.envelope.keys import DerivedKeys
 
@@ -55,11 +55,8 @@ def open_chunks(pieces: Iterable[memoryview], size: int, keys: DerivedKeys, aad:
     The plaintext stands in memory once: each chunk is decrypted to its place, and BytesIO hands out its buffer
     without a copy.
     """
-    cipher, whole, at = AESGCM(keys.chunk_key), io.BytesIO(), 0
+    cipher, whole, at = AESGCM(keys.chunk_key), buffer_of(size), 0
     chunks = max(-(-size // CHUNK), 1)
-    if size:
-        whole.seek(size - 1)
-        whole.write(b"\0")
     with whole.getbuffer() as room:
         for counter, sealed in enumerate(pieces):
             end = at + len(sealed) - TAG

@@ -1,20 +1,22 @@
 """Exact products by int8 multiplication: the integers of products.py, found through their residues.
 
 A block product there is an integer of at most k 2^2b <= 2^53 units (k <= 1024). It is determined by its residues modulo
-eight pairwise coprime numbers whose product P exceeds 2^55 (Ozaki, Uchino, Imamura: Ozaki scheme II, arXiv 2504.08009;
-GEMMul8). So both operands, as integers, are reduced modulo each of them to [-64, 64], eight int8 products with int32
-sums are taken, and the Chinese remainder theorem gives back the integer: the same bits, by an engine that is eight
-times as fast or faster where the processor or the GPU multiplies int8.
+seven pairwise coprime numbers whose product P exceeds 2^55 (Ozaki, Uchino, Imamura: Ozaki scheme II, arXiv 2504.08009;
+GEMMul8). So both operands, as integers, are reduced modulo each of them to int8, seven int8 products with int32 sums
+are taken, and the Chinese remainder theorem gives back the integer: the same bits, by an engine that is eight times as
+fast or faster where the processor or the GPU multiplies int8.
 
-|residue| <= 64, not 127: without VNNI oneDNN adds pairs of int8 products in saturating 16 bits, which are wrong from
-there on. A sum of 1024 products is then at most 2^22 in magnitude.
+A sum of 1024 products of residues is at most 2^24 in magnitude. Without VNNI oneDNN adds pairs of int8 products in
+saturating 16 bits, which is wrong for residues beyond 64: `pays` never takes this engine there.
 
 Reconstruction, every step an exact float64 integer operation. C = sum_i c_i W_i - Q P for the int32 sums c_i (they need
 no reduction), the weights W_i = 1 mod m_i, 0 mod m_j, |W_i| <= P/2, and some integer Q. With W_i = H_i 2^27 + L_i:
-  h = sum_i c_i H_i        |h| <= 8 * 2^22 * 2^27.3 < 2^53
-  l = sum_i c_i L_i        |l| <= 8 * 2^22 * 2^26 = 2^51
-  Q = round(h 2^27 / P)    sum_i c_i W_i / P = Q + C/P, |C/P| <= 0.21, and |l/P| <= 0.06 is left out: below 1/2
+  h = sum_i c_i H_i        |h| <= 2^24 sum_i |H_i| < 0.29 * 2^53
+  l = sum_i c_i L_i        |l| <= 2^24 sum_i |L_i| < 0.30 * 2^53
+  Q = round(h 2^27 / P)    sum_i c_i W_i / P = Q + C/P, |C/P| <= 0.17, and |l/P| <= 0.05 is left out: below 1/2
   C = (h - Q P_H) 2^27 + (l - Q P_L)
+
+Seven numbers up to 256 leave little room for that: these were chosen because their weights are small.
 """
 
 from __future__ import annotations
@@ -32,20 +34,21 @@ from torch.nn.functional import pad
 from validator.exact import kernels
 from validator.exact.scaling import grid, largest, slices, snap
 
-MODULI = (128, 127, 125, 123, 121, 119, 113, 109)
-"""Pairwise coprime; half of each, and a rounding more, is at most 64."""
+MODULI = (256, 253, 251, 247, 245, 237, 229)
+"""Pairwise coprime; a residue nearest to zero, and the error of kernels/residues.py more, is within int8."""
 RANGE = math.prod(MODULI)
-"""P: between 2^55.2 and 2^55.3. What lies within +-P/2 is determined."""
+"""P: between 2^55.5 and 2^55.6. What lies within +-P/2 is determined."""
 DEEPEST = 1024
-"""Largest k of one block: its int32 sums stay within 2^22."""
+"""Largest k of one block: its int32 sums stay within 2^24."""
 CUT = 1 << 27
 """Where weights are cut into a high and a low part."""
 
 _LEAST_SIDE, _LEAST_DEPTH = 64, 128
 _LEAST_SIZE = {"cpu": 448, "cuda": 2048}
 """A product pays from about (size, size) @ (size, size) on."""
-_TILE = 1 << 18
-"""Elements of the result that are found at a time: their eight int32 sums (8 MiB) stay in the cache on a CPU."""
+_TILE = 1 << 19
+"""Elements of the result that are found at a time, from seven int32 sums each (14 MiB): the allocator gives back such a
+piece as it is, where larger ones would be fresh pages each time."""
 _TILE_CUDA = 1 << 26
 _ROWS = 32
 """Rows of a tile, at least: CUDA wants more than 16."""
@@ -68,7 +71,7 @@ def halves(value: int) -> tuple[float, float]:
 class Residues:
     """One operand, (rows, columns) of it, as integers modulo each of MODULI.
 
-    `values`: int8 (8, rows, columns), in the layout of the operand; on CUDA padded to what int8 products ask.
+    `values`: int8 (7, rows, columns), in the layout of the operand; on CUDA padded to what int8 products ask.
     `units`: float64, what one unit is worth: (rows, 1) for a left operand, (1, columns) for a right one.
     """
 
@@ -93,7 +96,8 @@ def _reduce(x: Tensor, dim: int, bits: int, op: str) -> Residues:
     integers = snap(x, magic).div_(units)
     values = torch.empty(len(MODULI), *x.shape, dtype=torch.int8, device=x.device)
     for i, modulus in enumerate(MODULI):
-        values[i] = torch.sub(integers, torch.round(integers * (1 / modulus)).mul_(modulus))
+        # Rounding ties up: 128 modulo 256 is -128, which int8 holds.
+        values[i] = torch.sub(integers, torch.floor((integers * (1 / modulus)).add_(0.5)).mul_(modulus))
     return Residues(_padded(values, dim) if x.is_cuda else values, units)
 
 
@@ -119,11 +123,10 @@ def _multiply(left: Residues, right: Residues, block: int, dtype: torch.dtype) -
     device = left.values.device
     out = torch.empty(m, n, dtype=dtype if depth <= block else torch.float64, device=device)
     tiles = list(_tiles(left.values.shape[1], right.values.shape[2], device))
-    sums = torch.empty(
-        len(MODULI), max(b - a for a, b in tiles), right.values.shape[2], dtype=torch.int32, device=device
-    )
+    width = right.values.shape[2]
+    sums = torch.empty(len(MODULI) * max(b - a for a, b in tiles) * width, dtype=torch.int32, device=device)
     for start, stop in tiles:
-        part = sums[:, : stop - start]
+        part = sums[: len(MODULI) * (stop - start) * width].view(len(MODULI), stop - start, width)
         for first in range(0, depth, block):
             for i in range(len(MODULI)):
                 a, b = left.values[i, start:stop, first : first + block], right.values[i, first : first + block]

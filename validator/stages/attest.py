@@ -36,4 +36,5 @@ def run(node: Node, state: RoundState) -> None:
         attestation, commit.salt_of(node, identity, state), identity.operator, signed["signature"]
     )
     identity.sender.send(call, intent=f"attest/{state.round}/{state.attempt}")
-    log.info("attested", round=state.round, attempt=state.attempt, digest=digest.hex())
+    if node.first_time("attested", state):
+        log.info("attested", round=state.round, attempt=state.attempt, digest=digest.hex())

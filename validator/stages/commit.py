@@ -39,7 +39,8 @@ def run(node: Node, state: RoundState) -> None:
         node.journal.take_step(state.round, state.attempt, "commitment", commitment)
     call = node.contracts.rounds.commit(state.round, commitment["hash"], commitment["backup"])
     identity.sender.send(call, intent=f"commit/{state.round}/{state.attempt}")
-    log.info("committed", round=state.round, attempt=state.attempt)
+    if node.first_time("committed", state):
+        log.info("committed", round=state.round, attempt=state.attempt)
 
 
 def _commitment(

@@ -21,6 +21,7 @@ from validator.content import Store
 from validator.influence.engine import IN_PROCESS, Engine
 from validator.journal import Journal, SigningProtection
 from validator.manifest import Manifest
+from validator.rounds.lifecycle import RoundState
 from validator.rounds.score import Progress
 from validator.rounds.types import Carry
 from validator.stages.backfill import Backfill
@@ -83,7 +84,7 @@ class Node:
     With several DAOs in one process, `transactions` is the journal of the sender that they share, and `scoring` is held
     while one of them is scored. `unsettled` are the nonces that were under way at the last tick; `held` the
     contributions still to be judged whose envelopes are in our store, `fees_done` the rounds of which no fee is left to
-    claim.
+    claim; `told` what was said of an attempt of a round (`first_time`).
     """
 
     w3: Web3
@@ -104,6 +105,7 @@ class Node:
     grants_read: int = 0
     score_failures: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
+    told: set[tuple[str, int, int]] = field(default_factory=set)
     carry: Carry = field(default_factory=Carry)
     transactions: Journal | None = None
     scoring: threading.Lock = field(default_factory=threading.Lock)
@@ -147,7 +149,7 @@ class Node:
         self.epoch_secrets = {}
         self.due_since = {}
         self.score_failures = {}
-        self.waits = {}
+        self.waits, self.told = {}, set()
         self.held, self.fees_done = set(), set()
         self.grants_read = 0
         self.history_checked = self.peers_read = -1
@@ -159,8 +161,17 @@ class Node:
         under_way = {number for number, state in rounds.items() if state.final is None and not state.abandoned}
         self.held = {id_ for id_ in self.held if id_ >= first}
         self.score_failures = {key: told for key, told in self.score_failures.items() if key[0] in under_way}
-        in_use = {rounds[number].manifest for number in {*under_way, *sorted(rounds)[-LATEST_ROUNDS:]}}
+        recent = {*under_way, *sorted(rounds)[-LATEST_ROUNDS:]}
+        self.told = {what for what in self.told if what[1] in recent}
+        in_use = {rounds[number].manifest for number in recent}
         self.manifests = {digest: known for digest, known in self.manifests.items() if digest in in_use}
+
+    def first_time(self, what: str, state: RoundState) -> bool:
+        """Whether this is new: a step is taken again at every tick until the block that it is in is final."""
+        key = (what, state.round, state.attempt)
+        new = key not in self.told
+        self.told.add(key)
+        return new
 
     def finalised_time(self) -> int:
         """Timestamp of the newest finalised block that was scanned, Unix seconds; 0 before the first scan."""

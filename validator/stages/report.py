@@ -27,7 +27,8 @@ def run(node: Node, state: RoundState, *, all_tried: bool) -> None:
         node.journal.take_step(state.round, state.attempt, "reported", step)
     call = node.contracts.rounds.report_availability(state.round, step["bitmap"])
     identity.sender.send(call, intent=f"report/{state.round}/{state.attempt}")
-    log.info("reported availability", round=state.round, attempt=state.attempt)
+    if node.first_time("reported", state):
+        log.info("reported availability", round=state.round, attempt=state.attempt)
 
 
 def _length(node: Node, state: RoundState) -> int:

@@ -1,9 +1,10 @@
 """Residues of operands, and integers from residues (validator/exact/residues.py), in one pass each.
 
 Residues are taken in float32, sixteen at a time: an operand of at most 2^23 units is exact there. t = round(q / m) by a
-product with the rounded reciprocal is off by less than 2^23 / m * 2^-23 = 1 / m, so |q - t m| <= m/2 + 1: at most 64
-for every modulus up to 127, and for 128 because its reciprocal is exact. t m stays below 2^24: q - t m is exact. Such a
-residue may differ from the eager code's by m: the integer that both stand for is the same.
+product with the rounded reciprocal is off by less than 2^23 / m * 2^-23 = 1 / m, so |q - t m| < m/2 + 1: within int8
+for every modulus up to 253. The reciprocal of 256 is exact, and what is then 128 wraps to -128, the same modulo 256.
+t m stays below 2^24: q - t m is exact. Such a residue may differ from the eager code's by m: the integer that both
+stand for is the same.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from validator.exact.kernels.parallel import split
 from validator.exact.kernels.units import magic_bits, magnitude, unit_of, wide_bits
 
 _COLUMNS = 2048
-"""Slices that are walked side by side when they are columns: whole rows, for eight streams of output are written."""
+"""Slices that are walked side by side when they are columns: whole rows, for seven streams of output are written."""
 _MOST = np.int64(0x58F) << np.int64(52)
 """The bits of 2^400: NaN and infinity are not below it."""
 _MAGIC = 1.5 * 2.0**52
 _MAGIC32 = np.float32(1.5 * 2.0**23)
 _CUT = 2.0**27
-_COUNT = 8
+_COUNT = 7
 """Moduli; a constant, so that the loop over them is unrolled."""
 
 
@@ -37,11 +38,24 @@ def _residues(q: Array, modulus: Scalar, reciprocal: Scalar, out: Array) -> None
         out[j] = np.int8(np.int32(q[j] - turns * modulus))
 
 
+# Kernels get whole arrays and the range that is theirs, not slices of several dimensions: numba would take those for
+# arrays of any stride, and gather what it could load.
+
+
 @kernel
-def _reduce_rows(x: Array, out: Array, units: Array, grid_bits: Scalar, moduli: Array, reciprocals: Array) -> Scalar:
+def _reduce_rows(
+    x: Array,
+    out: Array,
+    units: Array,
+    first: Scalar,
+    last: Scalar,
+    grid_bits: Scalar,
+    moduli: Array,
+    reciprocals: Array,
+) -> Scalar:
     finite = True
     q = np.empty(x.shape[1], np.float32)
-    for row in range(x.shape[0]):
+    for row in range(first, last):
         values = x[row]
         top = magnitude(values[0])
         for j in range(q.shape[0]):
@@ -60,27 +74,36 @@ def _reduce_rows(x: Array, out: Array, units: Array, grid_bits: Scalar, moduli: 
 
 
 @kernel
-def _reduce_columns(x: Array, out: Array, units: Array, grid_bits: Scalar, moduli: Array, reciprocals: Array) -> Scalar:
+def _reduce_columns(
+    x: Array,
+    out: Array,
+    units: Array,
+    first: Scalar,
+    last: Scalar,
+    grid_bits: Scalar,
+    moduli: Array,
+    reciprocals: Array,
+) -> Scalar:
     finite = True
-    width = units.shape[0]
+    width = last - first
     q, tops = np.empty(width, np.float32), np.zeros(width, np.int32)
     magics, scales = np.empty(width, np.float64), np.empty(width, np.float64)
     for row in range(x.shape[0]):
-        values = x[row]
+        values = x[row][first:last]
         for j in range(width):
             tops[j] = max(tops[j], magnitude(values[j]))
     for j in range(width):
         wide = wide_bits(tops[j])
         finite &= wide < _MOST
         found = magic_bits(wide, grid_bits)
-        magics[j], units[j] = from_bits(found), unit_of(found)
-        scales[j] = 1.0 / units[j]
+        magics[j], units[first + j] = from_bits(found), unit_of(found)
+        scales[j] = 1.0 / unit_of(found)
     for row in range(x.shape[0]):
-        values = x[row]
+        values = x[row][first:last]
         for j in range(width):
             q[j] = np.float32(((np.float64(values[j]) + magics[j]) - magics[j]) * scales[j])
         for i in range(moduli.shape[0]):
-            _residues(q, moduli[i], reciprocals[i], out[i, row])
+            _residues(q, moduli[i], reciprocals[i], out[i, row][first:last])
     return finite
 
 
@@ -101,7 +124,7 @@ def _by_rows(x: Array, out: Array, units: Array, *rest: object) -> bool:
     finite: list[bool] = []
 
     def run(start: int, stop: int) -> None:
-        finite.append(_reduce_rows(x[start:stop], out[:, start:stop], units[start:stop], *rest))
+        finite.append(_reduce_rows(x, out, units, start, stop, *rest))
 
     split(x.shape[0], 8 * x.shape[1], run)
     return all(finite)
@@ -111,9 +134,10 @@ def _by_columns(x: Array, out: Array, units: Array, *rest: object) -> bool:
     finite: list[bool] = []
 
     def run(start: int, stop: int) -> None:
-        for first in range(start, stop, _COLUMNS):
-            part = slice(first, min(first + _COLUMNS, stop))
-            finite.append(_reduce_columns(x[:, part], out[:, :, part], units[part], *rest))
+        finite.extend(
+            _reduce_columns(x, out, units, first, min(first + _COLUMNS, stop), *rest)
+            for first in range(start, stop, _COLUMNS)
+        )
 
     split(x.shape[1], 8 * x.shape[0], run)
     return all(finite)
@@ -132,23 +156,53 @@ def _integer(sums: Array, row: Scalar, j: Scalar, high: Array, low: Array, whole
 
 
 @kernel
-def _round(sums: Array, left: Array, right: Array, out: Array, high: Array, low: Array, whole: Array) -> None:
-    for row in range(out.shape[0]):
+def _round(
+    sums: Array,
+    left: Array,
+    right: Array,
+    out: Array,
+    first: Scalar,
+    last: Scalar,
+    high: Array,
+    low: Array,
+    whole: Array,
+) -> None:
+    for row in range(first, last):
         for j in range(out.shape[1]):
             value = _integer(sums, row, j, high, low, whole) * (left[row] * right[j])
             out[row, j] = np.float32(value) + np.float32(0.0)
 
 
 @kernel
-def _write(sums: Array, left: Array, right: Array, out: Array, high: Array, low: Array, whole: Array) -> None:
-    for row in range(out.shape[0]):
+def _write(
+    sums: Array,
+    left: Array,
+    right: Array,
+    out: Array,
+    first: Scalar,
+    last: Scalar,
+    high: Array,
+    low: Array,
+    whole: Array,
+) -> None:
+    for row in range(first, last):
         for j in range(out.shape[1]):
             out[row, j] = _integer(sums, row, j, high, low, whole) * (left[row] * right[j]) + 0.0
 
 
 @kernel
-def _add(sums: Array, left: Array, right: Array, out: Array, high: Array, low: Array, whole: Array) -> None:
-    for row in range(out.shape[0]):
+def _add(
+    sums: Array,
+    left: Array,
+    right: Array,
+    out: Array,
+    first: Scalar,
+    last: Scalar,
+    high: Array,
+    low: Array,
+    whole: Array,
+) -> None:
+    for row in range(first, last):
         for j in range(out.shape[1]):
             out[row, j] += _integer(sums, row, j, high, low, whole) * (left[row] * right[j])
 
@@ -161,12 +215,12 @@ def combine(
     weights: tuple[Sequence[float], Sequence[float], tuple[float, float], float],
     add: bool,
 ) -> None:
-    """Integers from int32 `sums` (8, m, n), times units `left` (m, 1) and `right` (1, n), to or onto `out` (m, n).
+    """Integers from int32 `sums` (7, m, n), times units `left` (m, 1) and `right` (1, n), to or onto `out` (m, n).
 
     `weights`: H_i, L_i, (P_H, P_L) and 2^27 / P of residues.py. `out` is float64, or float32 if not `add`.
     """
     high, low, whole, inverse = weights
     write = _add if add else (_round if out.dtype == torch.float32 else _write)
-    s, a, b, into = sums.numpy(), left.view(-1).numpy(), right.view(-1).numpy(), out.numpy()
+    arrays = (sums.numpy(), left.view(-1).numpy(), right.view(-1).numpy(), out.numpy())
     rest = (np.array(high), np.array(low), np.array((*whole, inverse)))
-    split(out.shape[0], 4 * out.shape[1], lambda i, j: write(s[:, i:j], a[i:j], b, into[i:j], *rest))
+    split(out.shape[0], 4 * out.shape[1], lambda first, last: write(*arrays, first, last, *rest))
