@@ -210,17 +210,18 @@ def report(
         f"torch {where['torch']}, 1 thread; {records} records a contribution, `{estimator}` with "
         f"{f'{unlike}, otherwise ' if unlike else ''}its defaults\n"
     )
-    print("| contributions | accepted | wall | processor | peak memory | processor of each | peak above the least |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    counted = all(row.accepted is not None for row in rows)
+    columns = ["contributions", *(["accepted"] if counted else []), "wall", "processor", "peak memory"]
+    columns += ["processor a contribution", "peak above the least"]
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---:|" * len(columns))
     least = min(row.peak for row in rows)
     for row in rows:
         each, over = row.processor / row.contributions * 1e3, row.peak - least
-        accepted = "" if row.accepted is None else f"{row.accepted:,}"
-        more = f"{over:.0f} MiB, {over * 1024 / row.contributions:.1f} KiB each"
-        print(
-            f"| {row.contributions:,} | {accepted} | {row.wall:.1f} s | {row.processor:.1f} s "
-            f"| {row.peak:.0f} MiB | {each:.1f} ms | {more} |"
-        )
+        cells = [f"{row.contributions:,}", *([f"{row.accepted:,}"] if counted else [])]
+        cells += [f"{row.wall:.1f} s", f"{row.processor:.1f} s", f"{row.peak:.0f} MiB", f"{each:.1f} ms"]
+        cells.append(f"{over:.0f} MiB, {over * 1024 / row.contributions:.1f} KiB each")
+        print("| " + " | ".join(cells) + " |")
     print("\n| grows with contributions to the power of | all sizes | the last two |\n|---|---:|---:|")
     for name, words in (("wall", "wall"), ("processor", "processor"), ("peak", "peak memory")):
         print(f"| {words} | {growth[name]['all']:.2f} | {growth[name]['last']:.2f} |")
