@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_bytes
 from types import ModuleType
 
 import msgspec
@@ -17,7 +18,9 @@ from eth_utils.address import to_checksum_address
 
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
+from validator.actions.connect import open_wallet
 from validator.actions.home import account, hpke_secret
+from validator.actions.operator import join, request_exit, withdraw
 from validator.actions.report import check_against_chain, sign_report
 from validator.actions.steward import grant
 from validator.audit.case import AuditError, Case, open_case
@@ -26,6 +29,7 @@ from validator.audit.report import AuditReport, ReportError, make_report, read_r
 from validator.audit.rescore import read_envelope, refetch, rescore
 from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
+from validator.chain.signer import LocalSigner
 from validator.chain.typed_data import attestation_data
 from validator.chain.types import ScoreLeaf
 from validator.content import Cid
@@ -614,3 +618,21 @@ def test_report__verdict_that_its_own_checks_deny__is_refused(world: World, case
     assert not read_report(honest.to_bytes()).matches
     with pytest.raises(ReportError, match="not what its own checks say"):
         read_report(signed.to_bytes())
+
+
+# What comes last changes the world of this file.
+
+
+def test_second_verifier__an_operator_left_and_came_back_with_another_key__old_rounds_hold_by_the_old_one(world: World):
+    name = world.names[-1]
+    wallet = open_wallet(world.home(name))
+    request_exit(wallet)
+    world.chain.advance(10_000)
+    stake = withdraw(wallet)
+    other = LocalSigner(token_bytes(32))
+    join(wallet, world.keys[name].hpke_key, stake, other)
+    world.chain.mine(3)
+    assert wallet.contracts.validators.validator(wallet.signer.address).signer == other.address
+    answer = ask_second(world, str(world.folder / "store"))
+    assert (answer.returncode, answer.stderr) == (0, ""), answer.stdout
+    assert "3 good signatures" in answer.stdout
