@@ -47,7 +47,7 @@ ABOUT = {
     "chain": "Events read from a chain, against a bare loop of `get_logs` ([chain-faults.md](chain-faults.md)).",
     "round": "A whole round, from submitted contributions to a final score, by its number of contributions.",
     "response": "The same by the estimator that pays by default, its runs bounded as they are by default "
-    "([scoring.md](scoring.md)).",
+    "([scoring.md](scoring.md)); 10,000 contributions with shorter runs: [chain-faults.md](chain-faults.md).",
 }
 GROWTH = {"round": "performance-round.svg", "response": "performance-response.svg"}
 GAS_PLOT = "performance-gas.svg"
