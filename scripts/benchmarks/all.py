@@ -34,7 +34,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "engine": (),
     "chain": (),
     "round": ("--json",),
+    "response": ("--estimator", "response", "--most", "1000", "--json"),
 }
+SCRIPTS = {"response": "round"}
+TITLES = {"response": "Round by `response`"}
+"""Of parts that are not simply their script's."""
 ABOUT = {
     "exact": "Exact arithmetic against plain float32 ([what it is](exact-arithmetic.md)).",
     "influence": "What an estimator costs; how well each attributes is in [influence-bench.md](influence-bench.md).",
@@ -42,10 +46,14 @@ ABOUT = {
     "engine": "One round scored by several workers ([ADR 15](decisions/0015-engines.md)).",
     "chain": "Events read from a chain, against a bare loop of `get_logs` ([chain-faults.md](chain-faults.md)).",
     "round": "A whole round, from submitted contributions to a final score, by its number of contributions.",
+    "response": "The same by the estimator that pays by default, its runs bounded as they are by default "
+    "([scoring.md](scoring.md)); 10,000 contributions with shorter runs: [chain-faults.md](chain-faults.md).",
 }
-ROUND_PLOT, GAS_PLOT = "performance-round.svg", "performance-gas.svg"
+GROWTH = {"round": "performance-round.svg", "response": "performance-response.svg"}
+GAS_PLOT = "performance-gas.svg"
 PLOTS = {
-    ROUND_PLOT: "Time and memory of a round against its number of contributions",
+    GROWTH["round"]: "Time and memory of a round against its number of contributions",
+    GROWTH["response"]: "The same of a round by the estimator that pays by default",
     GAS_PLOT: "Gas of each call for 1, 100 and 10,000 contributions: nearly flat",
 }
 """What each shows, for whoever cannot see it."""
@@ -60,10 +68,10 @@ exponent are what to compare.
 
 def measure(part: str) -> None:
     """Keep what a part prints. Raises SystemExit if it fails, whose last words are on standard error then."""
-    command = [sys.executable, str(Path(__file__).with_name(f"{part}.py")), *PARTS[part]]
+    command = [sys.executable, str(Path(__file__).with_name(f"{SCRIPTS.get(part, part)}.py")), *PARTS[part]]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     if done.returncode:
-        raise SystemExit(f"scripts/bench {part} {' '.join(PARTS[part])} ended with exit code {done.returncode}")
+        raise SystemExit(f"{Path(command[1]).name} {' '.join(PARTS[part])} ended with exit code {done.returncode}")
     KEPT.mkdir(parents=True, exist_ok=True)
     (KEPT / part).write_text(done.stdout)
 
@@ -71,7 +79,7 @@ def measure(part: str) -> None:
 def kept(part: str, folder: Path) -> str:
     """The part as it was measured last, Markdown."""
     text = (KEPT / part).read_text()
-    return round_of(text, folder / ROUND_PLOT) if part == "round" else text
+    return round_of(text, folder / GROWTH[part]) if part in GROWTH else text
 
 
 def gas() -> dict[str, dict[str, int]]:
@@ -96,9 +104,9 @@ def document(told: dict[str, str]) -> str:
     ]
     for part, text in told.items():
         body = text.replace("\n## ", "\n### ").removeprefix("## ").split("\n", 1)[-1].strip()
-        parts.append(f"## {part.capitalize()}\n\n{ABOUT[part]}\n\n{body}")
-        if part == "round":
-            parts.append(f"![{PLOTS[ROUND_PLOT]}]({ROUND_PLOT})")
+        parts.append(f"## {TITLES.get(part, part.capitalize())}\n\n{ABOUT[part]}\n\n{body}")
+        if part in GROWTH:
+            parts.append(f"![{PLOTS[GROWTH[part]]}]({GROWTH[part]})")
     parts.append(
         "## Gas\n\nOf a call as a transaction, by contributions and validators; more in [gas.md](gas.md).\n\n"
         + gas_table(gas())
@@ -114,7 +122,8 @@ def round_of(text: str, plot: Path) -> str:
     growth_plot(found["rows"], found["exponents"]["wall"]["all"], plot)
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
-        rounds.report(rows, found["estimator"], found["records"], as_json=False, where=found["machine"])
+        given = (found["estimator"], found.get("params") or rounds.ESTIMATORS[found["estimator"]], found["records"])
+        rounds.report(rows, *given, as_json=False, where=found["machine"])
     return told.getvalue()
 
 

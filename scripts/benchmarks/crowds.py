@@ -1,6 +1,7 @@
 """Contributions against the truth of retraining: who would be paid what, by each estimator, and who deserves it.
 
 python scripts/benchmarks/crowds.py [--worlds digits mnist brown] [--crowds N] [--estimators ...]
+python scripts/benchmarks/crowds.py --worlds digits --crowd large --most-steps 0 256    what bounding the runs costs
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ from validator.influence.response import Response
 KINDS = (
     ("clean",) * 6 + ("narrow",) * 2 + ("half",) * 2 + ("wrong",) * 2 + ("noise",) * 2 + ("stale",) * 2 + ("copy",) * 3
 )
+LARGE = (
+    ("clean",) * 22 + ("narrow",) * 6 + ("half",) * 4 + ("wrong",) * 4 + ("noise",) * 3 + ("stale",) * 3 + ("copy",) * 6
+)
+"""So many that what is accepted outgrows the anchor several times over: about all that digits can give."""
+CROWDS = {"small": KINDS, "large": LARGE}
 GARBAGE = ("half", "wrong", "noise", "stale")
 ABOUT = {
     "clean": "novel records of all topics",
@@ -59,8 +65,8 @@ class Verdict:
         return (self.scores.values - self.scores.stderr).clamp(min=0)
 
 
-def crowd(dao: Dao, seed: int) -> list[Offer]:
-    """Offers in on-chain order: copies come after what they copy, all others in random order."""
+def crowd(dao: Dao, seed: int, of: Sequence[str] = KINDS) -> list[Offer]:
+    """Offers of these kinds in on-chain order: copies come after what they copy, all others in random order."""
     rng = np.random.Generator(np.random.PCG64([seed, 2]))
     left = rng.permutation(len(dao.pool))
     classes, turn, offers = dao.problem.classes, 0, list[Offer]()
@@ -72,7 +78,7 @@ def crowd(dao: Dao, seed: int) -> list[Offer]:
         taken, left = left[chosen], np.delete(left, chosen)
         return dao.pool.select(torch.from_numpy(taken))
 
-    kinds = [kind for kind in KINDS if kind != "copy"]
+    kinds = [kind for kind in of if kind != "copy"]
     for index in rng.permutation(len(kinds)):
         kind = kinds[int(index)]
         records = fresh(dao.short[turn % 2]) if kind == "narrow" else fresh()
@@ -93,16 +99,20 @@ def crowd(dao: Dao, seed: int) -> list[Offer]:
             )
         offers.append(Offer(kind, records))
     good = [offer for offer in offers if offer.kind in ("clean", "narrow")]
-    for _ in range(KINDS.count("copy")):
+    for _ in range(of.count("copy")):
         offers.append(Offer("copy", nearly(good[int(rng.integers(len(good)))].records, rng, classes)))
     return offers
 
 
-def in_order(dao: Dao, offers: list[Offer], seed: int) -> Scores:
+def in_order(**params: float) -> Callable[[Dao, list[Offer], int], Scores]:
     """`response`, each offer on top of those accepted before it: what pays."""
-    fitted = fit(dao.problem, "response", seed=seed, **dao.world.params)
-    assert isinstance(fitted, Response)
-    return fitted.in_order([offer.records for offer in offers], lambda raw, stderr: raw > stderr)
+
+    def scores(dao: Dao, offers: list[Offer], seed: int) -> Scores:
+        fitted = fit(dao.problem, "response", seed=seed, **{**dao.world.params, **params})
+        assert isinstance(fitted, Response)
+        return fitted.in_order([offer.records for offer in offers], lambda raw, stderr: raw > stderr)
+
+    return scores
 
 
 def alone(estimator: str, **params: float) -> Callable[[Dao, list[Offer], int], Scores]:
@@ -118,13 +128,20 @@ def alone(estimator: str, **params: float) -> Callable[[Dao, list[Offer], int], 
 
 
 ESTIMATORS: dict[str, Callable[[Dao, list[Offer], int], Scores]] = {
-    "response, in order": in_order,
+    "response, in order": in_order(),
     "response, alone": alone("response"),
     "classical": alone("classical"),
     "ekfac": alone("ekfac"),
     "mirrored": alone("mirrored"),
     "bayesian": alone("bayesian"),
 }
+
+
+def bounded(most_steps: int, **params: float) -> str:
+    """The name of `response`, in order, with runs of at most so many steps (0: of any length), now an estimator too."""
+    name = f"response, in order, {f'at most {most_steps} steps' if most_steps else 'any length'}"
+    ESTIMATORS[name] = in_order(most_steps=most_steps, **params)
+    return name
 
 
 def gains(dao: Dao, sets: list[tuple[Records, Records]], seeds: int) -> Tensor:
@@ -179,17 +196,22 @@ def shares(offers: list[Offer], payable: Tensor) -> dict[str, float]:
     }
 
 
-def judged(dao: Dao, seed: int, names: list[str], truth_seeds: int) -> Iterator[dict[str, Any]]:
+def judged(
+    dao: Dao, seed: int, names: list[str], truth_seeds: int, of: Sequence[str] = KINDS
+) -> Iterator[dict[str, Any]]:
     """One crowd by every estimator: a row each."""
-    offers = crowd(dao, seed)
-    truth = gains(dao, pairs_alone(dao, offers), truth_seeds)
+    offers = crowd(dao, seed, of)
+    truth: Tensor | None = None
     for name in names:
         begun = time.perf_counter()
         scores = ESTIMATORS[name](dao, offers, seed)
         verdict = Verdict(scores, time.perf_counter() - begun)
-        own = truth
-        if name.endswith("in order"):
-            own = gains(dao, pairs_in_order(dao, offers, verdict.payable() > 0), truth_seeds)
+        accepted = verdict.payable() > 0
+        if "in order" in name:
+            own = gains(dao, pairs_in_order(dao, offers, accepted), truth_seeds)
+        else:
+            truth = gains(dao, pairs_alone(dao, offers), truth_seeds) if truth is None else truth
+            own = truth
         rho, ceiling = agreement(scores.values, own)
         share = shares(offers, verdict.payable())
         kinds = [offer.kind for offer in offers]
@@ -201,6 +223,8 @@ def judged(dao: Dao, seed: int, names: list[str], truth_seeds: int) -> Iterator[
             "ceiling": ceiling,
             "share": share,
             "seconds": verdict.seconds,
+            "reference": len(dao.problem.anchor)
+            + sum(len(o.records) for o, a in zip(offers, accepted, strict=True) if a),
             "kinds": kinds,
             "values": scores.values.tolist(),
             "stderr": scores.stderr.tolist(),
@@ -211,7 +235,7 @@ def judged(dao: Dao, seed: int, names: list[str], truth_seeds: int) -> Iterator[
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each world and estimator, the mean over crowds and the worst."""
     columns = ["world", "estimator", "crowds", "Spearman", "ceiling", "ratio"]
-    columns += ["good", "near-copies", "garbage", "worst garbage", "seconds"]
+    columns += ["good", "near-copies", "garbage", "worst garbage", "seconds", "reference"]
     lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for world, name in dict.fromkeys((row["world"], row["estimator"]) for row in rows):
         own = [row for row in rows if (row["world"], row["estimator"]) == (world, name)]
@@ -220,7 +244,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         copies = np.mean([row["share"].get("copy", 0) for row in own])
         rho, ceiling, seconds = (float(np.mean([row[key] for row in own])) for key in ("rho", "ceiling", "seconds"))
         numbers = (f"{rho:.3f}", f"{ceiling:.3f}", f"{rho / max(ceiling, 1e-9):.2f}", f"{good:.1%}", f"{copies:.1%}")
-        words = (world, name, str(len(own)), *numbers, f"{np.mean(bad):.1%}", f"{max(bad):.1%}", f"{seconds:.1f}")
+        reference = f"{np.mean([row['reference'] for row in own]):.0f}"
+        words = (
+            world, name, str(len(own)), *numbers, f"{np.mean(bad):.1%}", f"{max(bad):.1%}", f"{seconds:.1f}", reference
+        )  # fmt: skip
         lines.append("| " + " | ".join(words) + " |")
     return "\n".join(lines)
 
@@ -230,19 +257,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=list(ESTIMATORS))
+    parser.add_argument("--most-steps", nargs="+", type=int, default=[], help="only `response`, in order, so bounded")
+    parser.add_argument("--crowd", choices=list(CROWDS), default="small")
+    parser.add_argument("--sizes", nargs=2, type=int, help="records of a contribution, least and most; the world's own")
+    parser.add_argument("--anchor", type=int, help="records that the DAO has trained on; the world's own")
+    parser.add_argument("--batch", type=int, help="records of the reference in a step of `response`; its default")
     parser.add_argument("--crowds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="seed of the first crowd")
     parser.add_argument("--truth", type=int, default=8, help="retrainings behind each gain")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    more = {} if given.batch is None else {"batch": given.batch}
+    names = [bounded(most, **more) for most in given.most_steps] or given.estimators
     rows = []
     for world in given.worlds:
+        own = WORLDS[world]
+        sized = replace(own, sizes=tuple(given.sizes or own.sizes), anchor=given.anchor or own.anchor)
         for seed in range(given.first, given.first + given.crowds):
-            for row in judged(found_dao(WORLDS[world], seed), seed, given.estimators, given.truth):
+            for row in judged(found_dao(sized, seed), seed, names, given.truth, CROWDS[given.crowd]):
                 rows.append(row)
                 short = {kind: f"{part:.3f}" for kind, part in sorted(row["share"].items())}
-                found = f"{row['rho']:.3f} of {row['ceiling']:.3f}"
+                found = f"{row['rho']:.3f} of {row['ceiling']:.3f}, {row['seconds']:.1f} s, {row['reference']} records"
                 print(world, seed, row["estimator"], found, short, file=sys.stderr, flush=True)
     if given.json:
         print(json.dumps({"machine": machine(), "rows": rows}))

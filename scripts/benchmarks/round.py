@@ -2,9 +2,9 @@
 
 It begins with the last submission. The chain is an anvil, the content store the embedded one; the node reads the chain,
 closes the round, fetches, reports, opens, judges, commits, attests and finalises, in a process of its own for each
-number of contributions. What a process needs before it has seen any contribution (the first compilation of kernels
-among it) is in the seconds and in the memory; an exponent is the slope of a line through the logarithms, of all sizes
-and of the two largest.
+number of contributions. `response` trains each on top of those accepted before it, so the table says how many were.
+What a process needs before it has seen any contribution (the first compilation of kernels among it) is in the seconds
+and in the memory; an exponent is the slope of a line through the logarithms, of all sizes and of the two largest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,13 +28,13 @@ from measure import machine
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 SIZES = (10, 100, 1_000, 10_000)
-RESPONSE = "epochs = 2\nbatch = 32\nrows = 8\nreplicas = 2\nsettle = 1\nmost_steps = 8"
-ESTIMATORS = {
-    "classical": 'name = "classical"\n[estimator.params]\niterations = 1\nfolds = 2',
-    "response": f'name = "response"\n[estimator.params]\n{RESPONSE}',
+ESTIMATORS: dict[str, dict[str, int]] = {
+    "classical": {"iterations": 1, "folds": 2},
+    "response": {},
 }
+"""Parameters that are not the defaults."""
 INPUTS, CLASSES = 64, 10
-POLL_SECONDS, PATIENCE_SECONDS = 0.2, 3_600.0
+POLL_SECONDS, PATIENCE_SECONDS = 0.2, 6 * 3_600.0
 LONG = {"report_seconds": 86_400, "commit_seconds": 86_400, "attest_seconds": 86_400, "exit_seconds": 30 * 86_400}
 MANIFEST = """
 name = "bench"
@@ -42,7 +42,9 @@ name = "bench"
 family = "mlp"
 config = {{ inputs = {inputs}, hidden = [16], classes = {classes}, activation = "relu" }}
 [estimator]
-{estimator}
+name = "{estimator}"
+[estimator.params]
+{params}
 [payload]
 format = "safetensors"
 dtype = "float32"
@@ -69,7 +71,8 @@ contributor_cap_bps = 10000
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One round: seconds by the wall and of processors (the parsing worker's among them), MiB of resident memory before
-    the first event was read and at the peak, and bytes of all envelopes, of the bundle and of the journal.
+    the first event was read and at the peak, bytes of all envelopes, of the bundle and of the journal, and how many
+    contributions were accepted (None in records of before that was counted).
     """
 
     contributions: int
@@ -80,6 +83,7 @@ class Measured:
     envelopes: int
     bundle: int
     journal: int
+    accepted: int | None = None
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -90,7 +94,7 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
     return rise / sum((x - middle) ** 2 for x in xs)
 
 
-def measured(count: int, estimator: str, records: int, folder: Path) -> Measured:
+def measured(count: int, estimator: str, params: Mapping[str, int], records: int, folder: Path) -> Measured:
     """Found a DAO, fill its first round, and have it judged by a fresh process."""
     import numpy as np
 
@@ -112,7 +116,8 @@ def measured(count: int, estimator: str, records: int, folder: Path) -> Measured
 
         def write_dao(self, folder: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            given = {"estimator": ESTIMATORS[estimator], "inputs": INPUTS, "classes": CLASSES}
+            lines = "\n".join(f"{key} = {value}" for key, value in params.items())
+            given = {"estimator": estimator, "params": lines, "inputs": INPUTS, "classes": CLASSES}
             (folder / "manifest.toml").write_text(MANIFEST.format(**given))
             shape = {"inputs": INPUTS, "hidden": [16], "classes": CLASSES, "activation": "relu"}
             model = build("mlp", shape)
@@ -159,10 +164,11 @@ def judge(home: Path) -> None:
     from validator.stages.documents import read_evidence
 
     assert final is not None
-    bundle = len(read_evidence(node.store, final["evidence"]).to_bytes())
+    evidence = read_evidence(node.store, final["evidence"])
+    bundle, accepted = len(evidence.to_bytes()), sum(line.payable > 0 for line in evidence.contributions)
     peak = memory("VmHWM")
     node.close()
-    told = {"wall": wall, "processor": spent, "before": before, "peak": peak, "bundle": bundle}
+    told = {"wall": wall, "processor": spent, "before": before, "peak": peak, "bundle": bundle, "accepted": accepted}
     sys.stdout.write(json.dumps(told) + "\n")
 
 
@@ -179,7 +185,12 @@ def processor() -> float:
 
 
 def report(
-    rows: Sequence[Measured], estimator: str, records: int, as_json: bool, where: dict[str, Any] | None = None
+    rows: Sequence[Measured],
+    estimator: str,
+    params: Mapping[str, int],
+    records: int,
+    as_json: bool,
+    where: dict[str, Any] | None = None,
 ) -> None:
     """Print the table as Markdown, or everything as JSON. `where`: the machine, by default this one now."""
     where = where or machine()
@@ -189,24 +200,28 @@ def report(
         values = [float(getattr(row, name)) for row in rows]
         growth[name] = {"all": exponent(sizes, values), "last": exponent(sizes[-2:], values[-2:])}
     if as_json:
-        whole = {"title": "Round", "machine": where, "estimator": estimator, "records": records}
+        whole = {"title": "Round", "machine": where, "estimator": estimator, "params": params, "records": records}
         sys.stdout.write(json.dumps(whole | {"rows": [asdict(row) for row in rows], "exponents": growth}) + "\n")
         return
+    unlike = ", ".join(f"`{key}` {value}" for key, value in params.items())
     print(f"## A round of {records} records a contribution by `{estimator}`\n")
     print(
         f"{where['date']}, {where['cpu']}, {where['cores']} cores at load {where['load']}, Python {where['python']}, "
-        f"torch {where['torch']}, 1 thread\n"
+        f"torch {where['torch']}, 1 thread; {records} records a contribution, `{estimator}` with "
+        f"{f'{unlike}, otherwise ' if unlike else ''}its defaults\n"
     )
-    print("| contributions | wall | processor | peak memory | processor a contribution | peak above the least |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    counted = all(row.accepted is not None for row in rows)
+    columns = ["contributions", *(["accepted"] if counted else []), "wall", "processor", "peak memory"]
+    columns += ["processor a contribution", "peak above the least"]
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---:|" * len(columns))
     least = min(row.peak for row in rows)
     for row in rows:
         each, over = row.processor / row.contributions * 1e3, row.peak - least
-        more = f"{over:.0f} MiB, {over * 1024 / row.contributions:.1f} KiB each"
-        print(
-            f"| {row.contributions:,} | {row.wall:.1f} s | {row.processor:.1f} s | {row.peak:.0f} MiB | {each:.1f} ms "
-            f"| {more} |"
-        )
+        cells = [f"{row.contributions:,}", *([f"{row.accepted:,}"] if counted else [])]
+        cells += [f"{row.wall:.1f} s", f"{row.processor:.1f} s", f"{row.peak:.0f} MiB", f"{each:.1f} ms"]
+        cells.append(f"{over:.0f} MiB, {over * 1024 / row.contributions:.1f} KiB each")
+        print("| " + " | ".join(cells) + " |")
     print("\n| grows with contributions to the power of | all sizes | the last two |\n|---|---:|---:|")
     for name, words in (("wall", "wall"), ("processor", "processor"), ("peak", "peak memory")):
         print(f"| {words} | {growth[name]['all']:.2f} | {growth[name]['last']:.2f} |")
@@ -224,6 +239,8 @@ def main() -> None:
         "--most", type=int, default=SIZES[-1], help=f"contributions of the largest round: {SIZES[-1]:,}"
     )
     parser.add_argument("--estimator", choices=list(ESTIMATORS), default="classical")
+    parser.add_argument("--most-steps", type=int, help="of a run of `response`; its default")
+    parser.add_argument("--replicas", type=int, help="of `response`; its default")
     parser.add_argument("--records", type=int, default=32, help="records of a contribution: 32")
     parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -233,12 +250,14 @@ def main() -> None:
     sizes = sorted({size for size in SIZES if size < given.most} | {given.most})
     if len(sizes) < 2 or given.records < 1:
         parser.error(f"--most must be above {SIZES[0]}, --records at least 1")
+    asked = {"most_steps": given.most_steps, "replicas": given.replicas}
+    params = ESTIMATORS[given.estimator] | {key: value for key, value in asked.items() if value is not None}
     rows = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
-            rows.append(measured(size, given.estimator, given.records, Path(name)))
+            rows.append(measured(size, given.estimator, params, given.records, Path(name)))
         print(f"{size:,} contributions: {rows[-1].wall:.1f} s, {rows[-1].peak:.0f} MiB", file=sys.stderr, flush=True)
-    report(rows, given.estimator, given.records, given.json)
+    report(rows, given.estimator, params, given.records, given.json)
 
 
 if __name__ == "__main__":

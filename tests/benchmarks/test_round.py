@@ -17,12 +17,17 @@ def test_exponent__power_law__is_its_power() -> None:
 
 
 def test_report__rows__hold_both_exponents_and_bytes_of_each(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [bench.Measured(n, n / 10, n / 20, 400.0, 500.0 + n / 100, 9_000 * n, 300 * n, 400 * n) for n in (10, 1_000)]
-    bench.report(rows, "classical", 32, as_json=False)
+    rows = [
+        bench.Measured(n, n / 10, n / 20, 400.0, 500.0 + n / 100, 9_000 * n, 300 * n, 400 * n, n // 2)
+        for n in (10, 1_000)
+    ]
+    bench.report(rows, "classical", {"folds": 2}, 32, as_json=False)
     told = capsys.readouterr().out
     assert "| processor | 1.00 | 1.00 |" in told
+    assert "| 1,000 | 500 | 100.0 s |" in told
+    assert "`classical` with `folds` 2, otherwise" in told
     assert "envelopes 9,000, bundle 300, journal 400" in told
-    bench.report(rows, "classical", 32, as_json=True)
+    bench.report(rows, "classical", {"folds": 2}, 32, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["exponents"]["wall"]["all"] == pytest.approx(1.0)
     assert [row["contributions"] for row in found["rows"]] == [10, 1_000]
@@ -33,7 +38,10 @@ def test_report__rows__hold_both_exponents_and_bytes_of_each(capsys: pytest.Capt
 def test_main__small_rounds__are_played_and_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["round.py", "--most", "20", "--records", "2", "--json", "--estimator", "response"])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["round.py", "--most", "20", "--records", "2", "--json", "--estimator", "response", "--most-steps", "8"],
+    )
     bench.main()
     found = json.loads(capsys.readouterr().out)
     assert [row["contributions"] for row in found["rows"]] == [10, 20]

@@ -81,9 +81,10 @@ def parts_of(data: Records) -> list[Records]:
     return [parts[0], Records(torch.full((5, 6), 3e38), parts[1].targets), *parts[2:]]
 
 
+@pytest.mark.parametrize("more", [{}, {"batch": 4, "most_steps": 1}])
 @pytest.mark.parametrize("width", [2, 7])
-def test_in_order__any_number_of_workers__same_bits(width: int, problem: Problem) -> None:
-    found = fit(problem, "response", seed=3, **PARAMS["response"])
+def test_in_order__any_number_of_workers__same_bits(width: int, more: dict[str, int], problem: Problem) -> None:
+    found = fit(problem, "response", seed=3, **PARAMS["response"], **more)
     assert isinstance(found, Response)
 
     def accepts(raw: int, stderr: int) -> bool:

@@ -82,6 +82,38 @@ def test_permutation__of_n__every_number_once() -> None:
     assert not torch.equal(p, torch.arange(1000))
 
 
+@pytest.mark.parametrize(("n", "k"), [(0, 0), (1, 0), (1, 1), (10, 5), (10, 6), (1_000, 1_000), (1_000_000, 999)])
+def test_sample__k_of_n__as_many_distinct_numbers_below_n(n: int, k: int) -> None:
+    drawn = Stream(b"s", "sample").sample(n, k)
+    assert drawn.dtype == torch.int64
+    assert drawn.shape == (k,)
+    assert len(set(drawn.tolist())) == k
+    assert all(0 <= one < n for one in drawn.tolist())
+    assert torch.equal(drawn, Stream(b"s", "sample").sample(n, k))
+
+
+def test_sample__many_times__each_number_comes_first_and_last_equally_often() -> None:
+    stream = Stream(b"s", "fair")
+    drawn = torch.stack([stream.sample(6, 3) for _ in range(6_000)])
+    for place in (0, 2):
+        counts = drawn[:, place].bincount(minlength=6)
+        assert int(counts.min()) > 880
+        assert int(counts.max()) < 1_120
+
+
+def test_sample__of_billions__draws_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, words = list[int](), Stream.words
+    monkeypatch.setattr(Stream, "words", lambda self, n: asked.append(n) or words(self, n))
+    assert len(Stream(b"s", "huge").sample(1 << 31, 100)) == 100
+    assert sum(asked) < 1_000
+
+
+@pytest.mark.parametrize(("n", "k"), [(3, 4), (3, -1)])
+def test_sample__more_than_there_are__refused(n: int, k: int) -> None:
+    with pytest.raises(ExactError, match="without repeats"):
+        Stream(b"s", "b").sample(n, k)
+
+
 def test_rademacher__signs__balanced() -> None:
     signs = Stream(b"s", "r").rademacher((10_000,))
     assert set(signs.tolist()) == {1.0, -1.0}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from validator.exact import exact
+from validator.exact.random import Stream
 from validator.influence import InfluenceError, Problem, Records, fit, load_probes
 from validator.influence.descent import Descent
 from validator.influence.records import concat
 from validator.influence.response import Response
-from validator.influence.training import Training
+from validator.influence.training import ResponseSettings, Training
 
 SHORT: dict[str, int] = {"epochs": 3, "replicas": 3}
 
@@ -165,13 +168,58 @@ def test_in_order__most_steps__runs_are_no_longer_than_that_however_much_was_acc
     assert max(runs) > min(runs)
 
 
+def test_in_order__runs_that_just_fit_into_most_steps__are_those_of_any_length(
+    problem: Problem, digits: Records
+) -> None:
+    parts, accepts = parts_of(digits)[:2], lambda raw, stderr: True
+    longest = math.ceil(3 * (80 + 20) / 32)  # on top of the first; what comes after the second is not asked
+    free = referee(problem, most_steps=0).in_order(parts, accepts)
+    fitting = referee(problem, most_steps=longest).in_order(parts, accepts)
+    shorter = referee(problem, most_steps=longest - 1).in_order(parts, accepts)
+    assert torch.equal(fitting.values, free.values)
+    assert torch.equal(fitting.stderr, free.stderr)
+    assert float(shorter.values[0]) == float(free.values[0])  # whose runs are two steps shorter
+    assert float(shorter.values[1]) != float(free.values[1])
+
+
+def test_settings__bound_of_a_run__leaves_the_crowds_of_the_benchmarks_as_they_were() -> None:
+    """The longest runs of docs/scoring.md: a crowd of digits of which all is accepted, and Brown's with all good."""
+    bound, digits, brown = ResponseSettings().most_steps, (10, 731), (8, 895)
+    for epochs, records in (digits, brown):
+        assert math.ceil(epochs * records / ResponseSettings().batch) <= bound
+    assert bound == 256
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_in_order__reference_larger_than_a_run_takes__changes_no_bit_by_chunk(
+    problem: Problem, digits: Records, chunk: int
+) -> None:
+    response = referee(problem, most_steps=2, batch=8)
+    parts, accepts = parts_of(digits), lambda raw, stderr: True
+    whole, pieces = response.in_order(parts, accepts), response.in_order(parts, accepts, chunk=chunk)
+    assert torch.equal(whole.values, pieces.values)
+    assert torch.equal(whole.stderr, pieces.stderr)
+
+
+def test_orders__bounded_run__samples_the_reference_in_time_by_its_steps(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, words = list[int](), Stream.words
+    monkeypatch.setattr(Stream, "words", lambda self, n: asked.append(n) or words(self, n))
+    runs = Training(problem, ResponseSettings(most_steps=4, replicas=2), b"seed")
+    order = runs._orders_of("reference", 10_000_000, (4, 32), range(2))
+    assert order.shape == (2, 4, 32)
+    assert all(len(set(one.flatten().tolist())) == 128 for one in order)
+    assert sum(asked) < 2 * 3 * 2 * 128
+
+
 def test_to_bytes__most_steps_at_its_default__is_the_file_of_before_there_was_such_a_setting(problem: Problem) -> None:
-    plain, limited = referee(problem), referee(problem, most_steps=10_000)
+    plain, limited, free = referee(problem), referee(problem, most_steps=10_000), referee(problem, most_steps=0)
     assert b"most_steps" not in plain.to_bytes()
-    assert b"most_steps" in bytes(limited._tensors()["header"].tolist())
-    loaded = load_probes(problem, limited.to_bytes())
-    assert loaded.settings == limited.settings
-    assert torch.equal(plain.baseline, limited.baseline)
+    for other in (limited, free):
+        assert b"most_steps" in bytes(other._tensors()["header"].tolist())
+        assert load_probes(problem, other.to_bytes()).settings == other.settings
+        assert torch.equal(plain.baseline, other.baseline)
 
 
 def test_to_bytes__refresh_and_cool__are_read_back_and_left_out_at_their_defaults(problem: Problem) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
 from validator.influence import InfluenceError, Problem, Records
 from validator.influence.groups import members
-from validator.influence.records import concat
+from validator.influence.records import Growing, concat
 
 
 def records(n: int) -> Records:
@@ -53,6 +55,49 @@ def test_concat__other_shape__is_refused() -> None:
 def test_concat__nothing__is_refused() -> None:
     with pytest.raises(InfluenceError, match="nothing"):
         concat([])
+
+
+def test_growing__many_added__are_those_of_one_concatenation_and_leave_the_first_as_it_was() -> None:
+    first, parts = records(3), [records(n) for n in (1, 4, 2, 7, 0, 1)]
+    grown, whole, seen = Growing(first), first, [first]
+    for part in parts:
+        whole = grown.with_more(whole, part)
+        seen.append(whole)
+    for count, one in enumerate(seen):
+        assert torch.equal(one.inputs, concat([first, *parts[:count]]).inputs)
+        assert torch.equal(one.targets, concat([first, *parts[:count]]).targets)
+
+
+def test_growing__something_else_behind_the_same__gives_up_what_stood_there() -> None:
+    grown, first = Growing(records(3)), records(3)
+    before = grown.with_more(first, records(2))
+    grown.with_more(before, records(4))
+    other = Records(torch.full((2, 2), 9.0), torch.tensor([8, 8]))
+    assert torch.equal(grown.with_more(before, other).targets, torch.tensor([0, 1, 2, 0, 1, 8, 8]))
+
+
+def test_growing__many_times__looks_at_and_moves_no_more_than_a_few_times_what_is_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved, new_empty = list[int](), torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, shape: moved.append(shape[0]) or new_empty(self, shape))
+    grown, whole = Growing(records(1)), records(1)
+    for _ in range(1_000):
+        whole = grown.with_more(whole, records(2))
+    assert sum(moved) < 10 * 2 * len(whole)  # of inputs and targets: a geometric series
+
+
+def test_growing__another_kind__is_refused() -> None:
+    with pytest.raises(InfluenceError, match="cannot be added"):
+        Growing(records(2)).with_more(records(2), Records(torch.zeros(1, 3), torch.tensor([0])))
+
+
+def test_pickle__part_of_a_growing_whole__carries_itself_alone() -> None:
+    grown = Growing(records(1_000))
+    small = grown.with_more(records(1_000).select(torch.arange(2)), records(1))
+    sent = pickle.dumps(small)
+    assert len(sent) < 2_000
+    assert torch.equal(pickle.loads(sent).inputs, small.inputs)
 
 
 def test_members__interleaved_ids__ascending_ids_and_positions() -> None:

@@ -100,6 +100,22 @@ class Stream:
         keys = (words[:, 0] << _SHIFT) | words[:, 1]
         return torch.from_numpy(np.argsort(keys, kind="stable").astype(np.int64))
 
+    def sample(self, n: int, k: int) -> Tensor:
+        """int64 (k,): `k` of 0 .. n - 1 in random order, none twice, 0 <= k <= n. It takes time in proportion to `k`,
+        however large `n` is: the first `k` distinct of draws below `n`, or the first of a permutation where `k` is more
+        than half of them.
+        """
+        if not 0 <= k <= n:
+            raise ExactError(f"cannot draw {k} of {n} without repeats")
+        if 2 * k > n:
+            return self.permutation(n)[:k]
+        drawn = np.empty(0, np.int64)
+        while True:
+            first = np.sort(np.unique(drawn, return_index=True)[1])
+            if len(first) >= k:
+                return torch.from_numpy(drawn[first[:k]])
+            drawn = np.concatenate([drawn, self.integers(n, (k,)).numpy()])
+
     def rademacher(self, shape: Sequence[int]) -> Tensor:
         """float32 signs, +1 or -1, one word each."""
         sign = (self.words(math.prod(shape)) >> np.uint64(31)).astype(np.float32)

@@ -51,6 +51,10 @@ class Records:
         """Bytes of the values."""
         return int(self.inputs.nbytes + self.targets.nbytes)
 
+    def __reduce__(self) -> tuple[type[Records], tuple[Tensor, Tensor]]:
+        """For the way to a worker: these records, and nothing else of a memory that holds more (see Growing)."""
+        return Records, (_own(self.inputs), _own(self.targets))
+
     def select(self, indices: Tensor) -> Records:
         """The records at `indices` (m,) int64, in that order, repeats allowed."""
         return Records(self.inputs[indices], self.targets[indices])
@@ -60,7 +64,51 @@ def concat(parts: Sequence[Records]) -> Records:
     """One after the other. Raises InfluenceError when there is none or when shapes or dtypes of one record differ."""
     if not parts:
         raise InfluenceError("nothing to concatenate")
-    kinds = {(part.inputs.dtype, part.inputs.shape[1:], part.targets.shape[1:]) for part in parts}
+    kinds = {_kind(part) for part in parts}
     if len(kinds) > 1:
         raise InfluenceError(f"records of different dtype or shape cannot be concatenated: {sorted(map(str, kinds))}")
     return Records(torch.cat([part.inputs for part in parts]), torch.cat([part.targets for part in parts]))
+
+
+class Growing:
+    """Records to which more are added, over and over, in time by what is added, on average; each `concat` would copy,
+    and look at, all that came before.
+    """
+
+    def __init__(self, first: Records) -> None:
+        self._kind, self._inputs, self._targets = _kind(first), first.inputs, first.targets
+
+    def with_more(self, before: Records, more: Records) -> Records:
+        """`before`, which is what this held from the outset or an answer of this function, and `more` behind it. What
+        stood behind `before` is given up: an earlier answer that was longer must not be used any more.
+        """
+        if _kind(more) != self._kind:
+            raise InfluenceError(f"records of another dtype or shape cannot be added: {_kind(more)}, not {self._kind}")
+        start, end = len(before), len(before) + len(more)
+        if end > len(self._targets):
+            self._inputs, self._targets = (_roomier(part, start, end) for part in (self._inputs, self._targets))
+        self._inputs[start:end], self._targets[start:end] = more.inputs, more.targets
+        return _of_checked(self._inputs[:end], self._targets[:end])
+
+
+def _kind(records: Records) -> tuple[object, ...]:
+    return records.inputs.dtype, records.inputs.shape[1:], records.targets.shape[1:]
+
+
+def _own(values: Tensor) -> Tensor:
+    return values if values.untyped_storage().nbytes() == values.nbytes else values.clone()
+
+
+def _roomier(part: Tensor, used: int, wanted: int) -> Tensor:
+    """The first `used` of `part`, in room for half as many more than are `wanted`."""
+    roomy = part.new_empty((wanted + wanted // 2, *part.shape[1:]))
+    roomy[:used] = part[:used]
+    return roomy
+
+
+def _of_checked(inputs: Tensor, targets: Tensor) -> Records:
+    """Records of values that stood in Records before: not looked at again."""
+    found = object.__new__(Records)
+    object.__setattr__(found, "inputs", inputs)
+    object.__setattr__(found, "targets", targets)
+    return found

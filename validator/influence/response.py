@@ -30,7 +30,7 @@ from validator.influence.foresight import Window
 from validator.influence.groups import members
 from validator.influence.models import Kinds, load_tensors
 from validator.influence.problem import Problem, Weights
-from validator.influence.records import Records, concat
+from validator.influence.records import Growing, Records
 from validator.influence.scores import Scores
 from validator.influence.settings import write_header
 from validator.influence.training import ResponseSettings
@@ -128,11 +128,12 @@ class Response:
         trials, place = self._begin(engine)
         batch = trials.room(place, count) if chunk is None else _checked(chunk)
         abreast = max(1, engine.width // self.settings.replicas)
-        window = Window(abreast, abreast * batch)
+        window, grown = Window(abreast, abreast * batch), Growing(place.reference)
         while ahead:
             some = window.ahead(done)
             fill(ahead, source, some, most_bytes)
-            judged, place, verdicts = self._advance(trials, place, list(islice(ahead, some)), batch, accepts)
+            tried = list(islice(ahead, some))
+            judged, place, verdicts = self._advance(trials, place, grown, tried, batch, accepts)
             window.learn(done, len(judged), verdicts)
             done += len(judged)
             for one in judged:
@@ -146,10 +147,16 @@ class Response:
             yield part
 
     def _advance(
-        self, trials: Trials, place: Place, parts: Sequence[Records], batch: int, accepts: Accepts
+        self,
+        trials: Trials,
+        place: Place,
+        grown: Growing,
+        parts: Sequence[Records],
+        batch: int,
+        accepts: Accepts,
     ) -> tuple[list[Scores], Place, list[bool]]:
         """Judge `parts` from one place up to the first accepted one: the judged, the place after them, and which of
-        `parts` would be accepted from here.
+        `parts` would be accepted from here. `grown` holds the reference of the place.
         """
         objectives, ends = trials.tried(place, parts, batch)
         with exact(), torch.no_grad():
@@ -160,7 +167,7 @@ class Response:
             if not accepted or end is None:
                 continue
             try:
-                following = trials.arrive(end, concat([place.reference, parts[position]]))
+                following = trials.arrive(end, grown.with_more(place.reference, parts[position]))
             except NonFinite:
                 with exact(), torch.no_grad():
                     scores[position] = _summary(self._drop(place, None).unsqueeze(0), per_query=False)

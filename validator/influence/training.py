@@ -32,6 +32,7 @@ from validator.influence.records import Records, concat
 from validator.influence.settings import Settings, limited
 
 _QUERIES = 512
+_REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ class ResponseSettings(Settings):
     to such a start, with noise of their own: what is kept of a matrix is 1 - refresh * (1 - keep), and the noise
     refresh * perturb.
 
-    The reference grows by what is accepted, and a run with it: a round takes time by the square of what it accepts,
-    unless `most_steps` ends the runs.
+    The reference grows by what is accepted, and a run with it until `most_steps` bounds it: from then on a round takes
+    time in proportion to its contributions, without a bound by the square of what it accepts. A bounded run takes a
+    random part of the reference.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
     a model too large to train anew, keep 1 and perturb 0, and `refresh` shakes nothing. Keep runs short, or refresh:
@@ -63,7 +65,7 @@ class ResponseSettings(Settings):
     keep: float = limited("keep", 0.0, 0.0, 1.0)
     perturb: float = limited("perturb", 1.5, 0.0, 10.0)
     settle: int = limited("settle", 3, 0, 100)
-    most_steps: int = limited("most_steps", 0, 0, 2**24, later=True)
+    most_steps: int = limited("most_steps", 256, 0, 2**24, later=True)
     refresh: float = limited("refresh", 0.0, 0.0, 1.0, later=True)
     cool: int = limited("cool", 0, 0, 1, later=True)
 
@@ -118,7 +120,7 @@ class Training:
         which = range(self.settings.replicas) if replicas is None else replicas
         runs, batch = max(1, len(parts)), min(self.settings.batch, len(reference))
         steps = self._steps_over(len(reference), batch)
-        common = self._orders_of("reference", len(reference), (steps, batch), which)
+        common = self._orders_of(_REFERENCE, len(reference), (steps, batch), which)
         own = self._rows_of(parts, steps, which)
         pool = concat(parts) if parts else None
         scale = self._scale(len(reference), batch, [len(part) for part in parts], which)
@@ -171,7 +173,7 @@ class Training:
 
     def _orders_of(self, name: str, size: int, shape: tuple[int, int], replicas: range) -> Tensor:
         """Which of `size` records each step takes, int64 (replicas, *shape): in each replica one permutation after
-        another, all records equally often.
+        another, all records equally often; of a reference of which a bounded run cannot take all, a random sample.
         """
         return torch.stack([self._order_of(name, size, shape, replica) for replica in replicas])
 
@@ -179,8 +181,12 @@ class Training:
         key, count = (name, size, replica), math.prod(shape)
         if key not in self._orders:
             stream = Stream(self._seed, f"response/{replica}/{name}/{size}")
-            turns = [stream.permutation(size) for _ in range(math.ceil(count / size))]
-            self._orders[key] = torch.cat(turns)[:count].reshape(shape)
+            if name == _REFERENCE and count < size:  # it may be of any size: nothing may take time by that
+                order = stream.sample(size, count)
+            else:
+                turns = [stream.permutation(size) for _ in range(math.ceil(count / size))]
+                order = torch.cat(turns)[:count]
+            self._orders[key] = order.reshape(shape)
         return self._orders[key]
 
     def _scale(self, reference: int, batch: int, parts: Sequence[int], replicas: range) -> Tensor:
