@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,13 +47,24 @@ def compare(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: timing(seconds) for name, seconds in samples(works, repeats).items()}
 
 
-def samples(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """The seconds behind `compare`, in the order of the turns."""
-    loops = {name: _loops(work) for name, work in works.items()}
+def samples(
+    works: Mapping[str, Callable[[], object]],
+    repeats: int,
+    within: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
+) -> dict[str, list[float]]:
+    """The seconds behind `compare`, in the order of the turns. A work named in `within` runs in such a context, which
+    is entered once for all loops of a turn and not timed.
+    """
+    around = {name: (within or {}).get(name, nullcontext) for name in works}
+    loops = {}
+    for name, work in works.items():
+        with around[name]():
+            loops[name] = _loops(work)
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            taken[name].append(_run(work, loops[name]))
+            with around[name]():
+                taken[name].append(_run(work, loops[name]))
     return taken
 
 

@@ -173,6 +173,10 @@ class _Slices:
 
 def _slices(x: Tensor, dims: Sequence[int]) -> _Slices:
     """`dims`: non-negative, ascending, at least one; `x` not empty. Copies only what is not dense in memory."""
+    first, last = dims[0], dims[-1] + 1
+    if x.is_contiguous() and last - first == len(dims):
+        outer, n = math.prod(x.shape[:first]), math.prod(x.shape[first:last])
+        return _Slices(x.detach().numpy().reshape(outer, n, -1), tuple(range(x.dim())), tuple(x.shape))
     reduced = set(dims)
     order = tuple(sorted(range(x.dim()), key=lambda d: (x.shape[d] != 1, -x.stride()[d])))
     dense = x.permute(order)
@@ -190,6 +194,8 @@ def _slices(x: Tensor, dims: Sequence[int]) -> _Slices:
 
 def _back(x: Tensor, order: Sequence[int]) -> Tensor:
     """Undo the permutation `order`."""
+    if order == tuple(range(len(order))):
+        return x
     place = [0] * len(order)
     for i, d in enumerate(order):
         place[d] = i
