@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -65,10 +66,20 @@ def until_proven(world: VanaWorld, jobs: list[int]) -> str:
     return (world.folder / "run.log").read_text()
 
 
-@pytest.mark.timeout(400)
-def test_vana__files_of_the_web_client__are_opened_scored_proven_and_paid(world: VanaWorld, run: Zygote):
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Two files that are for this prover and one that is not, their jobs in this order, and what `vana run` said."""
+
+    files: list[int]
+    foreign: int
+    jobs: list[int]
+    told: str
+
+
+@pytest.fixture(scope="module")
+def played(world: VanaWorld, run: Zygote) -> Played:
+    """The first two files are proven."""
     torch.set_num_threads(1)
-    home = ("--home", str(world.home))
     words, public = password(), world.key.public
     good = written(payload(1, count=48), words, public, compress=True)
     stripped = written(payload(2, wrong=True), words, public, stripped=True)
@@ -76,11 +87,19 @@ def test_vana__files_of_the_web_client__are_opened_scored_proven_and_paid(world:
     foreign = world.add(good.file + b"", good.keys[0], to=world.address(MAINTAINER), url="ipfs://for-somebody-else")
     jobs = [world.request(file) for file in (*files, foreign)]
     world.chain.mine(4)
-
-    checked = run(*said("vana check"), *home, "--json").json()
+    checked = run(*said("vana check"), "--home", str(world.home), "--json").json()
     assert checked["ok"], checked
     told = until_proven(world, jobs[:2])
     world.chain.mine(4)
+    return Played(files, foreign, jobs, told)
+
+
+@pytest.mark.timeout(400)
+def test_vana__files_of_the_web_client__are_opened_scored_proven_and_paid(
+    world: VanaWorld, run: Zygote, played: Played
+):
+    home = ("--home", str(world.home))
+    files, foreign, jobs, told = played.files, played.foreign, played.jobs, played.told
     out = world.folder / "results.json"
     scored = run(*said("vana score 41 --out results.json", {"41": files[0], "results.json": out}), *home, "--json")
     watched = run(*said("vana watch"), *home, "--json").json()
@@ -163,7 +182,8 @@ def test_vana__what_cannot_be_done__is_one_clear_line(
     assert said in outcome.refused()
 
 
-def test_vana__history_lost__is_not_made_anew_but_rebuilt_from_the_chain(world: VanaWorld, run: Zygote):
+@pytest.mark.timeout(400)
+def test_vana__history_lost__is_not_made_anew_but_rebuilt_from_the_chain(world: VanaWorld, run: Zygote, played: Played):
     home = ("--home", str(world.home))
     history = world.home / "vana-protection.sqlite"
     kept = history.read_bytes()
@@ -172,7 +192,7 @@ def test_vana__history_lost__is_not_made_anew_but_rebuilt_from_the_chain(world: 
     assert "is missing: restore it from a backup, or rebuild it" in run("vana", "claim", *home).refused()
     made = run("vana", "rebuild-history", "--no-other-machine", *home, "--json").json()
 
-    assert made == {"proven": 2, "blocked": 1}
+    assert made == {"proven": len(played.files), "blocked": 1}
     world.act(MAINTAINER, Call(world.key.address, b"", 1))
     assert (world.home / KEY).exists()
     history.write_bytes(kept)
