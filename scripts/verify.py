@@ -35,7 +35,7 @@ Document = dict[str, Any]
 def block(source: str, digest: bytes) -> bytes:
     """One block of at most 2 MiB by the SHA-256 that its bytes must have, whatever codec its CID names."""
     cid = "b" + base64.b32encode(bytes([1, 0x55, 0x12, 32]) + digest).decode().lower().rstrip("=")
-    web = source.startswith("http")
+    web, source = source.startswith("http"), source.rstrip("/")
     place = f"{source}/ipfs/{cid}?format=raw" if web else f"{source}/blocks/{digest.hex()[:2]}/{digest.hex()}"
     with urllib.request.urlopen(place, timeout=30) if web else Path(place).open("rb") as file:
         data: bytes = file.read(BLOCK + 1)

@@ -190,8 +190,6 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_local__founded_on_an_empty_chain__a_validator_runs_and_the_explorer_answers(machine: Machine):
     with DevChain(port=int(machine.ports["8545"]), block_seconds=0.2), ExitStack() as stack:
         done = machine.once(LOCAL["found"])

@@ -12,8 +12,8 @@ saturating 16 bits, which is wrong for residues beyond 64: `pays` never takes th
 Reconstruction, every step an exact float64 integer operation. C = sum_i c_i W_i - Q P for the int32 sums c_i (they need
 no reduction), the weights W_i = 1 mod m_i, 0 mod m_j, |W_i| <= P/2, and some integer Q. With W_i = H_i 2^27 + L_i:
   h = sum_i c_i H_i        |h| <= 2^24 sum_i |H_i| < 0.29 * 2^53
-  l = sum_i c_i L_i        |l| <= 2^24 sum_i |L_i| < 0.30 * 2^53
-  Q = round(h 2^27 / P)    sum_i c_i W_i / P = Q + C/P, |C/P| <= 0.17, and |l/P| <= 0.05 is left out: below 1/2
+  l = sum_i c_i L_i        |l| <= 2^24 sum_i |L_i| < 0.31 * 2^53
+  Q = round(h 2^27 / P)    sum_i c_i W_i / P = Q + C/P, |C/P| <= 0.17, and |l/P| <= 0.053 is left out: below 1/2
   C = (h - Q P_H) 2^27 + (l - Q P_L)
 
 Seven numbers up to 256 leave little room for that: these were chosen because their weights are small.

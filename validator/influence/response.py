@@ -5,10 +5,10 @@ trains on the reference alone. The score is the baseline's objective on the quer
 schedules (replicas) are averaged; their spread is part of the standard error. See training.py for the runs.
 
 `score` asks what each contribution is worth alone. `in_order` asks what it adds to those accepted before it: when one
-is accepted, the reference grows by its records, its trained networks become, shaken again, the start, and the baseline
-is trained anew. Accepted values then telescope: their sum is about the gain of training on everything that was
-accepted. So a near-copy of what was accepted adds nothing, and data split over many accounts earn together what they
-would in one.
+is accepted, the reference grows by its records, its trained networks become the start (with `refresh`, shaken again),
+and the baseline is trained anew. Accepted values then telescope: their sum is about the gain of training on everything
+that was accepted. So a near-copy of what was accepted adds nothing, and data split over many accounts earn together
+what they would in one.
 """
 
 from __future__ import annotations
@@ -242,8 +242,8 @@ def settled(
     parts: MutableMapping[str, bytes],
     progress: Callable[[int], None],
 ) -> Weights:
-    """The shaken weights after `settle` trainings on the anchor, shaken again, (replicas, 1, ...): where the first runs
-    start.
+    """The shaken weights after `settle` trainings on the anchor, with `refresh` shaken again, (replicas, 1, ...): where
+    the first runs start.
     """
     with exact(), torch.no_grad():
         weights = trials.runs.begin()
