@@ -129,6 +129,7 @@ def alone(estimator: str, **params: float) -> Callable[[Dao, list[Offer], int], 
 
 ESTIMATORS: dict[str, Callable[[Dao, list[Offer], int], Scores]] = {
     "response, in order": in_order(),
+    "response, in order, no control": in_order(control=0),
     "response, alone": alone("response"),
     "classical": alone("classical"),
     "ekfac": alone("ekfac"),

@@ -164,7 +164,9 @@ def try_parts(runs: Training, start: Weights, reference: Records, shard: Shard) 
         trained = runs.run(begin, reference, some, shard.replicas, control=shard.control)
         found = runs.objective(trained).transpose(0, 1)
         for column, position in enumerate(positions):
-            ends[position] = {} if shard.control else {name: w[:, column : column + 1].clone() for name, w in trained.items()}
+            ends[position] = (
+                {} if shard.control else {name: w[:, column : column + 1].clone() for name, w in trained.items()}
+            )
         return found
 
     with exact(), torch.no_grad():
