@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from eth_utils.address import to_checksum_address
 
+from tests.documented import said_to
 from tests.faults.anvil import Anvil
 from tests.integration.gateway import (
     Answer,
@@ -233,9 +234,11 @@ def second_verifier() -> ModuleType:
 
 
 def ask_second(world: World, source: str, number: int = 1, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    options = {"--rpc": world.chain.url, "--contract": world.wallet.deployment.rounds, "--blocks": source}
-    words = [word for pair in options.items() for word in pair]
-    command = [sys.executable, SECOND, *words, "--seconds", str(seconds), str(number)]
+    """What the auditor guide's command prints."""
+    places: dict[str, object] = {"http://127.0.0.1:8545": world.chain.url, "./store": source, "1": number}
+    places["$SCORING_ROUNDS"] = world.wallet.deployment.rounds
+    shown = 'scripts/verify.py --rpc http://127.0.0.1:8545 --contract "$SCORING_ROUNDS" --blocks ./store 1'
+    command = [sys.executable, *said_to("python", shown, places), "--seconds", str(seconds)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -76,6 +76,17 @@ def test_page__in_chromium__no_complaint_no_fault_and_a_phone_holds_it(browser: 
     assert browser.complaints() == []
 
 
+def test_page__that_is_not_there__holds_too_and_the_console_knows_of_nothing_else(browser: Browser) -> None:
+    browser.width(PHONE)
+    browser.scheme("light")
+    browser.open("/rounds/99")
+    browser.picture("problem-phone-light")
+
+    assert browser.faults() == []
+    assert browser.sideways() <= 0
+    assert ["404" in complaint for complaint in browser.complaints()] == [True]
+
+
 def test_round__hostile_reasons_and_addresses__are_text_and_the_distribution_is_drawn(
     browser: Browser, played: Played, tmp_path: Path
 ) -> None:
