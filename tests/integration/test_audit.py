@@ -556,7 +556,7 @@ MUTATIONS: dict[str, tuple[Callable[[Case], Case], int, str, str]] = {
     ),
     "beacon": (lambda c: replace(c, state=replace(c.state, beacon=b"x" * 32)), 1, "beacon", "the hash of block"),
     "seed": (lambda c: edit(c, seed="cd" * 32), 1, "seed", "follows from the beacon"),
-    "pool": (lambda c: edit(c, pool=c.evidence.pool * 2), 1, "pool", "pool 2000"),
+    "pool": (lambda c: edit(c, pool=c.evidence.pool * 2), 1, "pool", "pool 2,000"),
     "history": (lambda c: edit(c, previous="11" * 32), 1, "history", "follows on evidence 1111"),
     "root": (lambda c: edit(c, scores_root="00" * 32), 1, "bundle", "roots and totals"),
     "total": (lambda c: edit(c, round_total=c.evidence.round_total + 1), 1, "bundle", "roots and totals"),
