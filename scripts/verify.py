@@ -12,7 +12,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from eth_abi import encode
+from eth_abi.abi import encode
 from eth_account.messages import encode_typed_data
 from web3 import Web3
 
@@ -142,7 +142,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         claims = checks(Web3(Web3.HTTPProvider(given.rpc)), given.contract, given.round, given.from_block, given.blocks)
-        found = ThreadPool(1).apply_async(list, [claims]).get(given.seconds)
+        found: list[tuple[str, bool]] = ThreadPool(1).apply_async(list, [claims]).get(given.seconds)
     except Exception as error:  # noqa: BLE001 - whatever an RPC or a gateway does to us, there is one line to say
         parser.exit(2, f"error: round {given.round} cannot be checked: {error!r}\n")
     print("\n".join(f"{'ok  ' if ok else 'FAIL'} {words}" for words, ok in found))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ import msgspec
 import pytest
 from eth_utils.address import to_checksum_address
 
-from tests.documented import said_to
 from tests.faults.anvil import Anvil
 from tests.integration.gateway import (
     Answer,
@@ -28,6 +26,7 @@ from tests.integration.gateway import (
     never_ends,
     sends_elsewhere,
 )
+from tests.integration.second import SECOND, ask, assert_agrees
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
 from validator.actions.connect import open_wallet
@@ -44,7 +43,7 @@ from validator.audit.verify import verify
 from validator.chain.signer import LocalSigner
 from validator.chain.typed_data import attestation_data
 from validator.chain.types import ScoreLeaf
-from validator.content import Cid
+from validator.content import Cid, LocalStore
 from validator.envelope import generate_keypair
 from validator.envelope.format import read_head
 from validator.envelope.keys import wrap
@@ -221,8 +220,6 @@ def test_evidence__of_a_real_round__holds_no_plaintext(case: Case, world: World)
 
 # The second verifier, which shares no code with ours: it must agree, and notice what ours notices.
 
-SECOND = Path("scripts/verify.py")
-
 
 def second_verifier() -> ModuleType:
     spec = importlib.util.spec_from_file_location("second_verifier", SECOND)
@@ -234,19 +231,7 @@ def second_verifier() -> ModuleType:
 
 
 def ask_second(world: World, source: str, number: int = 1, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    """What the auditor guide's command prints."""
-    places: dict[str, object] = {"http://127.0.0.1:8545": world.chain.url, "./store": source, "1": number}
-    places["$SCORING_ROUNDS"] = world.wallet.deployment.rounds
-    shown = 'scripts/verify.py --rpc http://127.0.0.1:8545 --contract "$SCORING_ROUNDS" --blocks ./store 1'
-    command = [sys.executable, *said_to("python", shown, places), "--seconds", str(seconds)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def assert_agrees(answer: subprocess.CompletedProcess[str]) -> None:
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert all(line.startswith("ok") for line in answer.stdout.splitlines())
-    assert len(answer.stdout.splitlines()) == 9
-    assert "3 good signatures" in answer.stdout
+    return ask(world.chain.url, world.wallet.deployment.rounds, source, number, seconds)
 
 
 def assert_refuses(answer: subprocess.CompletedProcess[str], why: str) -> None:
@@ -331,6 +316,16 @@ def test_second_verifier__one_thing_changed__is_noticed(
     contract, store = world.wallet.deployment.rounds, str(world.folder / "store")
     found = module.checks(world.w3, contract, 1, 0, store)
     assert noticed <= {words.split(":")[0] for words, ok in found if not ok}
+
+
+def test_second_verifier__bundle_of_several_blocks__is_read_whole_and_strictly(tmp_path: Path):
+    module, store = second_verifier(), LocalStore(tmp_path)
+    large = {"text": "x" * 3_000_000, "total": 10**30}
+    canonical = json.dumps(large, sort_keys=True, separators=(",", ":")).encode()
+
+    assert module.document(str(tmp_path), store.put(canonical).digest) == large
+    with pytest.raises(ValueError, match="is not canonical JSON"):
+        module.document(str(tmp_path), store.put(canonical.replace(b",", b", ")).digest)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from safetensors.numpy import load
 from typer.testing import CliRunner
 
 from tests.integration.gateway import gateway
+from tests.integration.second import ask, assert_agrees
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
 from validator.actions.contributor import claim, contribute, latest_evidence
@@ -82,6 +83,7 @@ def test_round__near_copy_of_what_an_earlier_round_paid__adds_next_to_nothing_an
     place = ["--rpc", world.chain.url, "--contract", world.wallet.deployment.rounds]
     with gateway(world.folder / "store") as url:
         alone = command(world, "audit --all --from-chain --json", *place, "--content", f"gateway:{url}")
+        assert_agrees(ask(world.chain.url, world.wallet.deployment.rounds, url, 2))
     assert (alone["match"], alone["level"], len(alone["rounds"])) == (True, 2, 2)
 
 
