@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,23 @@ from validator.buffers import LARGE, buffer_of
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, LARGE - 1, LARGE, LARGE + 12_345])
-def test_buffer_of__any_size__zeros_to_be_written_in_place(size: int) -> None:
-    file = buffer_of(size)
-    assert file.getvalue() == bytes(size)
-    assert file.write(b"abc") == 3
-    assert file.getvalue() == b"abc" + bytes(size)[3:]
+def test_buffer_of__any_size__written_in_place_once(size: int) -> None:
+    file, content = buffer_of(size), os.urandom(size)
+    assert file.tell() == 0
+    with file.getbuffer() as room:
+        assert len(room) == size
+        room[:] = content
+    assert file.getvalue() == content
+    assert buffer_of(size).getvalue() is not file.getvalue() or size == 0
+
+
+def test_buffer_of__size_of_a_shared_object__the_interpreters_own_is_not_written() -> None:
+    for size in (0, 1):
+        file = buffer_of(size)
+        with file.getbuffer() as room:
+            room[:] = b"\xff" * size
+        file.write(b"abc")
+    assert (b"".join([]), bytes(1), bytes([0])) == (b"", b"\0", b"\0")
 
 
 def test_buffer_of__what_is_not_written__takes_no_memory() -> None:

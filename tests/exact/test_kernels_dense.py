@@ -1,4 +1,4 @@
-"""Rows that lie one behind the other in memory: sums in one pass, and snapping, by threads that never meet Python."""
+"""Rows and columns of what is dense in memory: sums, and snapping of rows, by threads that never meet Python."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 pytest.importorskip("numba", reason="kernels are compiled by numba")
 from validator.exact import NonFinite, exact, kernels
-from validator.exact.kernels import dense, native
+from validator.exact.kernels import columns, dense, native
 from validator.exact.random import Stream
 
 SHAPES = [(1,), (3, 7), (2, 4096), (2, 4097), (5, 9000), (300, 1100), (1, 32769), (150_000,), (3, 0), (2, 3, 5)]
+SHAPES += [(9, 2, 257), (3, 170, 600), (2000, 3, 2)]
 
 
 @pytest.fixture(params=[1, 2], autouse=True)
@@ -52,7 +53,7 @@ VALUES = {
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_sums_and_means__any_values_and_lengths__bits_of_the_eager_code(shape: tuple[int, ...], values: str) -> None:
     x = VALUES[values](_normal(shape))
-    for dims in ((-1,), (0,), tuple(range(x.dim()))):
+    for dims in {(-1,), (0,), (x.dim() // 2,), tuple(range(x.dim())), tuple(range(max(1, x.dim() - 1)))}:
         for stored in (x, x.movedim(0, -1).contiguous().movedim(-1, 0)):
             with exact():
                 found = [stored.sum(dims), stored.sum(dims, keepdim=True), stored.mean(dims) if x.numel() else x]
@@ -83,6 +84,9 @@ def test_sums__value_that_is_no_number__refused_wherever_it_is(wrong: float, pla
     for stored in (x, x.view(10, 15_000), x.view(150, 1_000)):
         with exact(), pytest.raises(NonFinite, match=r"aten\.sum"):
             stored.sum(-1)
+    for stored in (x.view(15, 10_000), x.view(150_000, 1), x.view(10, 100, 150)):
+        with exact(), pytest.raises(NonFinite, match=r"aten\.mean"):
+            stored.mean(stored.dim() - 2)
     with exact(), pytest.raises(NonFinite):
         x.view(150, 1_000) @ torch.ones(1_000, 1)
 
@@ -101,7 +105,7 @@ def test_job__threads_that_flush_denormals__leave_the_pieces_to_the_others() -> 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "team", lambda: team)
-        patch.setattr(dense, "_threads", lambda values: 2)
+        patch.setattr(dense, "threads_for", lambda values: 2)
         assert dense.sum_rows(x, out, 64, 4096, 41, 1)
     assert seen == [0]
     assert bool((out > 0).all())
@@ -109,15 +113,15 @@ def test_job__threads_that_flush_denormals__leave_the_pieces_to_the_others() -> 
 
 def test_job__pieces_that_no_thread_did__are_never_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "team", lambda: lambda *_: None)
-    monkeypatch.setattr(dense, "_threads", lambda values: 2)
+    monkeypatch.setattr(dense, "threads_for", lambda values: 2)
     with pytest.raises(RuntimeError, match="0 of 8 pieces"):
         dense.sum_rows(torch.ones(64, 4096), torch.empty(64), 64, 4096, 41, 1)
 
 
 def test_assembly__of_every_kernel__holds_no_fused_multiply_add() -> None:
-    found = [kernel for kernel in vars(dense).values() if isinstance(kernel, native.Native)]
-    assert len(found) == 4
-    for kernel in found:
-        (text,) = kernel.assembly()
+    found = [one for module in (dense, columns) for one in vars(module).values() if isinstance(one, native.Native)]
+    assert len(found) == 5
+    for one in found:
+        (text,) = one.assembly()
         assert "ret" in text
         assert not re.search(r"\bvfn?m(add|sub)", text)

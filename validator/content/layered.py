@@ -86,16 +86,16 @@ class LayeredStore:
         QuotaExceeded before anything is fetched that would not fit into the local store.
         """
         local = self.local
-        held, without = local is not None and local.has(cid), set[str]()
-        if local is not None and not held:
+        if local is not None and local.has(cid):
+            try:
+                data = local.read(cid, size_limit)
+            except (NotFound, BadBlock):
+                return self._read_blocks(cid, size_limit, ())  # others have what is damaged here
+            self._standing(local).served()
+            return data
+        if local is not None:
             local.check_room(size_limit)
-        if cid.codec != "raw" and not held:
-            for source in self._in_order():
-                if isinstance(source, _Dags) and source.archives:
-                    data = self._read_whole(source, cid, size_limit, without)
-                    if data is not None:
-                        return data
-        return self._read_blocks(cid, size_limit, without)
+        return self._fetch(cid, size_limit)
 
     def put(self, data: bytes) -> Cid:
         """Store and pin in the first store that can write. Raises BadStore when none can."""
@@ -150,6 +150,17 @@ class LayeredStore:
         if all(isinstance(failure, NotFound) for failure in failures):
             raise NotFound(f"none of {self._names()} has {cid}")
         raise next(failure for failure in reversed(failures) if not isinstance(failure, NotFound))
+
+    def _fetch(self, cid: Cid, size_limit: int) -> bytes:
+        """A file that is not here: by one request where a source can, else by block."""
+        without = set[str]()
+        if cid.codec != "raw":
+            for source in self._in_order():
+                if isinstance(source, _Dags) and source.archives:
+                    data = self._read_whole(source, cid, size_limit, without)
+                    if data is not None:
+                        return data
+        return self._read_blocks(cid, size_limit, without)
 
     def _read_blocks(self, cid: Cid, size_limit: int, without: Collection[str]) -> bytes:
         """Block by block; whoever gave the last one is asked first for the next, those `without` it last."""

@@ -8,7 +8,8 @@ blocks. When it does, what was added before is added again on the new grid. So a
 
 from __future__ import annotations
 
-from ctypes import addressof, c_int64
+import math
+from ctypes import addressof, c_float, c_int64
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ _BLOCK = 4096
 """Values that are added while they are in the first-level cache."""
 _RESTARTS = 4
 """Times that a sum begins again because a larger exponent came; then the rest is looked at before more is added."""
-_PIECE = 1 << 15
+PIECE = 1 << 15
 """Values of a piece at least: some microseconds of work."""
 _PIECES = 8
 """Pieces of one sum for each thread, at most."""
@@ -133,21 +134,21 @@ def _round(job: Array, piece: Scalar) -> None:
 
 def sum_rows(x: Tensor, out: Tensor, count: int, length: int, grid_bits: int, by: int) -> bool:
     """Sums over `by` of `count` rows of `length` float32 into float32; whether all magnitudes were below 2^400."""
-    if count == 1 and length > _PIECE:
+    if count == 1 and length > PIECE:
         return _one_sum(x, out, length, grid_bits, by)
-    step = -(-_PIECE // length)
+    step = -(-PIECE // length)
     job = _sum_rows.over(
-        (x.data_ptr(), out.data_ptr(), count, length, step, grid_bits, _double_bits(by), 0, 0, 0, 0),
+        (x.data_ptr(), out.data_ptr(), count, length, step, grid_bits, double_bits(by), 0, 0, 0, 0),
         -(-count // step),
-        _threads(count * length),
+        threads_for(count * length),
     )
     return not job[_INFINITE]
 
 
 def _one_sum(x: Tensor, out: Tensor, length: int, grid_bits: int, by: int) -> bool:
     """Pieces on one grid: those that were added before the largest magnitude was known are added again."""
-    threads = max(1, _threads(length))
-    step = max(_PIECE, -(-length // (_PIECES * threads)))
+    threads = max(1, threads_for(length))
+    step = max(PIECE, -(-length // (_PIECES * threads)))
     pieces = -(-length // step)
     room = c_int64 * pieces
     tops, sums = room(*[-1] * pieces), room()
@@ -160,11 +161,11 @@ def _one_sum(x: Tensor, out: Tensor, length: int, grid_bits: int, by: int) -> bo
     if _magic(least, grid_bits) != magic:
         entries[-1] = top
         _sum_piece.over(entries, pieces, threads)
-    # The exponent field of the magic number 1.5 * 2^52 units, less 52, is that of the unit.
-    unit = np.int64((magic & (0x7FF << 52)) - (52 << 52)).view(np.float64)
-    with np.errstate(over="ignore"):  # a sum beyond float32 is infinite, as torch has it
-        value = np.float32(np.float64(sum(sums)) * unit / np.float64(by))
-    out.fill_(float(value) + 0.0)
+    # The magic number is 1.5 * 2^52 units; the bias of float64's exponent is 1023.
+    unit = math.ldexp(1.0, (magic >> 52) - 1023 - 52)
+    # C's conversion makes a sum beyond float32 infinite, as torch has it; zeros are positive after it, not before.
+    rounded = c_float(float(sum(sums)) * unit / by).value
+    c_float.from_address(out.data_ptr()).value = rounded + 0.0
     return True
 
 
@@ -172,11 +173,11 @@ def snap_rows(x: int, out: Tensor, count: int, length: int, grid_bits: int) -> b
     """scaling.snap of each of `count` rows of `length` float32 at the address `x` into float64; whether all
     magnitudes were below 2^400.
     """
-    step = -(-_PIECE // length)
+    step = -(-PIECE // length)
     job = _snap_rows.over(
         (x, out.data_ptr(), count, length, step, grid_bits, 0, 0, 0, 0, 0),
         -(-count // step),
-        _threads(count * length),
+        threads_for(count * length),
     )
     return not job[_INFINITE]
 
@@ -185,11 +186,12 @@ def round_all(x: Tensor, out: Tensor) -> None:
     """products.settle of float64 into float32, both contiguous."""
     length = x.numel()
     _round.over(
-        (x.data_ptr(), out.data_ptr(), 0, length, _PIECE, 0, 0, 0, 0, 0, 0), -(-length // _PIECE), _threads(length)
+        (x.data_ptr(), out.data_ptr(), 0, length, PIECE, 0, 0, 0, 0, 0, 0), -(-length // PIECE), threads_for(length)
     )
 
 
-def _threads(values: int) -> int:
+def threads_for(values: int) -> int:
+    """How many threads so many values are worth."""
     return min(torch.get_num_threads(), values // _WORTH)
 
 
@@ -198,5 +200,6 @@ def _magic(top: int, grid_bits: int) -> int:
     return (max(top, 0x26F << 52) & (0x7FF << 52)) + ((53 - grid_bits) << 52) + (1 << 51)
 
 
-def _double_bits(value: int) -> int:
+def double_bits(value: int) -> int:
+    """The 64 bits of a whole number as a float64: how it stands in a job."""
     return int(np.float64(value).view(np.int64))

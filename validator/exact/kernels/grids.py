@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.errors import NonFinite
-from validator.exact.kernels import dense
+from validator.exact.kernels import columns, dense
 from validator.exact.kernels.build import Array, Scalar, bits, from_bits, inline, kernel
 from validator.exact.kernels.parallel import split
 from validator.exact.kernels.units import (
@@ -24,12 +24,12 @@ from validator.exact.kernels.units import (
     HALF,
     LEAST,
     MOST,
+    add_columns,
     count_units,
     largest,
+    largest_of_columns,
     magic_bits,
-    magnitude,
     unit_of,
-    wide_bits,
 )
 
 _COLUMNS = 512
@@ -53,7 +53,7 @@ def _snap_rows(x: Array, out: Array, grid_bits: Scalar) -> Scalar:
 def _snap_columns(x: Array, out: Array, grid_bits: Scalar, outer: Scalar, first: Scalar, stop: Scalar) -> Scalar:
     finite = True
     tops, magics = np.empty(stop - first, np.int64), np.empty(stop - first, np.float64)
-    _largest_of_columns(x, outer, first, stop, tops)
+    largest_of_columns(x, outer, first, stop, tops)
     for j in range(tops.shape[0]):
         finite &= tops[j] < MOST
         magics[j] = from_bits(magic_bits(tops[j], grid_bits))
@@ -62,17 +62,6 @@ def _snap_columns(x: Array, out: Array, grid_bits: Scalar, outer: Scalar, first:
         for j in range(magics.shape[0]):
             target[j] = (np.float64(values[j]) + magics[j]) - magics[j]
     return finite
-
-
-@inline
-def _largest_of_columns(x: Array, outer: Scalar, first: Scalar, stop: Scalar, tops: Array) -> None:
-    found = np.array([magnitude(value) for value in x[outer, 0, first:stop]])
-    for row in range(x.shape[1]):
-        values = x[outer, row, first:stop]
-        for j in range(found.shape[0]):
-            found[j] = max(found[j], magnitude(values[j]))
-    for j in range(found.shape[0]):
-        tops[j] = wide_bits(found[j])
 
 
 @kernel
@@ -114,14 +103,14 @@ def _sum_columns(
     n, width = np.int64(x.shape[1]), stop - first
     magic, sums, rests = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int64)
     number, finer = np.empty(width, np.float64), np.empty(width, np.float64)
-    _largest_of_columns(x, outer, first, stop, magic)
+    largest_of_columns(x, outer, first, stop, magic)
     for j in range(width):
         finite &= magic[j] < MOST
         magic[j] = magic_bits(magic[j], grid_bits)
         number[j] = from_bits(magic[j])
         finer[j] = from_bits(magic[j] - (grid_bits << np.int64(52)))
     for row in range(x.shape[1]):
-        _add_columns(x[outer, row, first:stop], number, sums)
+        add_columns(x[outer, row, first:stop], number, sums)
     if fine:
         for row in range(x.shape[1]):
             _add_rests(x[outer, row, first:stop], number, finer, rests)
@@ -132,12 +121,6 @@ def _sum_columns(
             value = np.float64(rests[j] - second * n) * unit_of(second) + value
         out[outer, first + j] = value
     return finite
-
-
-@inline
-def _add_columns(x: Array, number: Array, sums: Array) -> None:
-    for j in range(x.shape[0]):
-        sums[j] += bits(np.float64(x[j]) + number[j])
 
 
 @inline
@@ -251,14 +234,20 @@ def total(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, fine: b
 
 
 def single(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, by: int, op: str) -> Tensor | None:
-    """sums._single, for rows that lie one behind the other; None for other layouts. Raises NonFinite."""
-    kept = x.dim() - len(dims)
-    if dims[0] != kept or not x.is_contiguous() or x.is_neg():
+    """sums._single, of what is dense in memory; None for other layouts. Raises NonFinite."""
+    shape, first, last = x.shape, dims[0], dims[-1] + 1
+    if last - first != len(dims) or not x.is_contiguous() or x.is_neg():
         return None
-    shape = x.shape[:kept]
-    out = torch.empty((*shape, *(1,) * len(dims)) if keepdim else shape, dtype=torch.float32)
-    count = out.numel()
-    if not dense.sum_rows(x, out, count, x.numel() // count, grid_bits, by):
+    before, behind = shape[:first], shape[last:]
+    outer, inner = math.prod(before), math.prod(behind)
+    kept = (*before, *(1,) * len(dims), *behind) if keepdim else before + behind
+    out = torch.empty(kept, dtype=torch.float32)
+    length = x.numel() // (outer * inner)
+    if inner == 1:
+        finite = dense.sum_rows(x, out, outer, length, grid_bits, by)
+    else:
+        finite = columns.sum_columns(x, out, (outer, length, inner), grid_bits, by)
+    if not finite:
         raise NonFinite(op)
     return out
 

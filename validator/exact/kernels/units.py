@@ -78,3 +78,22 @@ def count_units(x: Array, magic: Scalar) -> Scalar:
     for j in range(x.shape[0]):
         total += bits(np.float64(x[j]) + number)
     return total - magic * np.int64(x.shape[0])
+
+
+@inline
+def largest_of_columns(x: Array, outer: Scalar, first: Scalar, stop: Scalar, tops: Array) -> None:
+    """The largest magnitude of each column first:stop of x[outer], as `largest` gives it, into `tops`."""
+    found = np.array([magnitude(value) for value in x[outer, 0, first:stop]])
+    for row in range(x.shape[1]):
+        values = x[outer, row, first:stop]
+        for j in range(found.shape[0]):
+            found[j] = max(found[j], magnitude(values[j]))
+    for j in range(found.shape[0]):
+        tops[j] = wide_bits(found[j])
+
+
+@inline
+def add_columns(x: Array, number: Array, sums: Array) -> None:
+    """Add a row's values, each on the grid of its column's magic `number`, to `sums`, as bits."""
+    for j in range(x.shape[0]):
+        sums[j] += bits(np.float64(x[j]) + number[j])
