@@ -15,14 +15,20 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def shown() -> Iterator[tuple[str, str]]:
-    """(document, command line after `validator `) for each command of ours in a console block."""
+def typed() -> Iterator[tuple[str, str]]:
+    """(document, command line) for each command in a console block."""
     for document in DOCUMENTS:
         for block in re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                words = line.removeprefix("$ ").strip()
-                if line.startswith("$ ") and words.startswith("validator "):
-                    yield document.name, words.removeprefix("validator ")
+                if line.startswith("$ "):
+                    yield document.name, line.removeprefix("$ ").strip()
+
+
+def shown() -> Iterator[tuple[str, str]]:
+    """(document, command line after `validator `) for each command of ours in a console block."""
+    for document, words in typed():
+        if words.startswith("validator "):
+            yield document, words.removeprefix("validator ")
 
 
 def said(words: str, places: Mapping[str, object] | None = None) -> list[str]:
@@ -31,9 +37,14 @@ def said(words: str, places: Mapping[str, object] | None = None) -> list[str]:
     What a shell would make of it: quotes go, a redirection is left out. Raises AssertionError for a command that no
     document shows and for a place that is not in it.
     """
-    assert words in {command for _, command in shown()}, f"no document shows `validator {words}`"
+    return said_to("validator", words, places)
+
+
+def said_to(program: str, words: str, places: Mapping[str, object] | None = None) -> list[str]:
+    """The arguments of a documented command of any program."""
+    assert f"{program} {words}" in {command for _, command in typed()}, f"no document shows `{program} {words}`"
     arguments = shlex.split(words.split(" > ")[0])
     for old, new in (places or {}).items():
-        assert old in arguments, f"{old} is no word of `validator {words}`"
+        assert old in arguments, f"{old} is no word of `{program} {words}`"
         arguments = [str(new) if word == old else word for word in arguments]
     return arguments

@@ -10,7 +10,24 @@ import pytest
 
 from tests.cli.test_guide import commands as prepared
 from tests.cli.tree import commands
-from tests.documented import DOCUMENTS, ROOT, shown
+from tests.documented import DOCUMENTS, ROOT, shown, typed
+
+ELSEWHERE = {
+    "./scripts/demo": "tests/e2e/test_demo.py",
+    "./scripts/test": "scripts/test",
+    "source .venv/bin/activate": "scripts/environment",
+    "export VALIDATOR_HOME=": "tests/cli/test_documented.py",
+    "python scripts/verify.py ": "tests/integration/test_audit.py",
+    "docker compose --file docker/compose.operator.yml ": "tests/docker/test_compose.py",
+    "useradd ": "tests/docker/test_systemd.py",
+    "python3 -m venv /opt/poc-validator": "tests/docker/test_systemd.py",
+    "/opt/poc-validator/bin/pip install ": "tests/docker/test_systemd.py",
+    "install ": "tests/docker/test_systemd.py",
+    "sudo -u validator ": "tests/docker/test_systemd.py",
+    "systemctl enable ": "tests/docker/test_systemd.py",
+}
+"""Commands of other programs, by how they begin, and what runs them, or holds them to what they set up where only root
+of a machine with Docker or systemd could."""
 
 
 @pytest.mark.parametrize(("document", "words"), sorted(set(shown())), ids=lambda text: text[:60])
@@ -33,6 +50,13 @@ def test_documents__every_command__is_run_by_a_test() -> None:
                 assert isinstance(node.args[0], ast.Constant), f"{file.name}: said() takes the command itself"
                 run.add(str(node.args[0].value))
     assert sorted({words for _, words in shown()} - run) == []
+
+
+def test_documents__commands_of_other_programs__are_known_with_what_runs_them() -> None:
+    others = {words for _, words in typed() if not words.startswith("validator ")}
+    assert {words for words in others if not words.startswith(tuple(ELSEWHERE))} == set()
+    assert {start for start in ELSEWHERE if not any(words.startswith(start) for words in others)} == set()
+    assert all((ROOT / place).is_file() for place in ELSEWHERE.values())
 
 
 def test_documents__links_to_each_other__lead_somewhere() -> None:

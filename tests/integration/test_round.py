@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,8 @@ import pytest
 from safetensors.numpy import load
 from typer.testing import CliRunner
 
+from tests.integration.gateway import gateway
+from tests.integration.second import ask, assert_agrees
 from tests.support import CLEAN, NOISE, World
 from validator.actions.auditor import audit_round
 from validator.actions.contributor import claim, contribute, latest_evidence
@@ -82,8 +81,9 @@ def test_round__near_copy_of_what_an_earlier_round_paid__adds_next_to_nothing_an
     said = command(world, "audit verify-report --json", str(reports / "round-2.json"), "--home", "auditor")
     assert (said["auditor"], said["match"]) == (keys.address.lower(), True)
     place = ["--rpc", world.chain.url, "--contract", world.wallet.deployment.rounds]
-    with gateway(world) as url:
+    with gateway(world.folder / "store") as url:
         alone = command(world, "audit --all --from-chain --json", *place, "--content", f"gateway:{url}")
+        assert_agrees(ask(world.chain.url, world.wallet.deployment.rounds, url, 2))
     assert (alone["match"], alone["level"], len(alone["rounds"])) == (True, 2, 2)
 
 
@@ -96,31 +96,6 @@ def command(world: World, words: str, *more: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, (done.output, done.exception)
     return json.loads(done.stdout)
-
-
-@contextmanager
-def gateway(world: World) -> Iterator[str]:
-    """A trustless gateway over the world's blocks."""
-    blocks = world.folder / "store" / "blocks"
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            digest = Cid.parse(self.path.split("?")[0].removeprefix("/ipfs/")).digest.hex()
-            path = blocks / digest[:2] / digest
-            data = path.read_bytes() if path.exists() else b""
-            self.send_response(200 if path.exists() else 404)
-            self.send_header("Content-Type", "application/vnd.ipld.raw")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def nearly(payload: bytes) -> bytes:

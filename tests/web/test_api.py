@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from tests.web.conftest import KINDS, Played
 from validator.actions.contributor import latest_evidence
-from validator.rounds.evidence import score_leaf
+from validator.rounds.evidence import input_leaf, score_leaf
 from validator.rounds.merkle import EARNING_LEAF, leaf_hash, verify
 from validator.rounds.types import Status
 from validator.web.http import HEADERS
@@ -73,6 +73,11 @@ def test_contribution__json__proof_verifies_outside_of_the_server(client: TestCl
         assert unhex(proof["leaf"]) == score_leaf(line)
         assert verify(unhex(answer["proof"]["root"]), score_leaf(line), [unhex(item) for item in proof["proof"]])
         assert proof["root"] == "0x" + evidence.scores_root
+        judged = answer["input_proof"]
+        siblings = [unhex(item) for item in judged["proof"]]
+        assert verify(unhex(evidence.inputs_root), input_leaf(line), siblings)
+        assert (judged["root"], judged["holds"]) == ("0x" + evidence.inputs_root, True)
+        assert judged["fields"]["digest"] == answer["digest"]
         on_chain = answer["on_chain"]
         assert (on_chain["verified"], on_chain["recorded"]) == (True, False)
         call = {"to": to_checksum_address(on_chain["call"]["to"]), "data": on_chain["call"]["data"]}

@@ -65,6 +65,7 @@ def test_page__in_chromium__no_complaint_no_fault_and_a_phone_holds_it(browser: 
     browser.scheme("light")
     browser.open(PAGES[name].replace("DUE", due))
     browser.picture(f"{name}-desk-light")
+    browser.run("for (const folded of document.querySelectorAll('details')) folded.open = true")
     faults = browser.faults()
     browser.scheme("dark")
     faults += browser.faults("color-contrast")
@@ -74,6 +75,17 @@ def test_page__in_chromium__no_complaint_no_fault_and_a_phone_holds_it(browser: 
     assert faults == []
     assert browser.sideways() <= 0
     assert browser.complaints() == []
+
+
+def test_page__that_is_not_there__holds_too_and_the_console_knows_of_nothing_else(browser: Browser) -> None:
+    browser.width(PHONE)
+    browser.scheme("light")
+    browser.open("/rounds/99")
+    browser.picture("problem-phone-light")
+
+    assert browser.faults() == []
+    assert browser.sideways() <= 0
+    assert ["404" in complaint for complaint in browser.complaints()] == [True]
 
 
 def test_round__hostile_reasons_and_addresses__are_text_and_the_distribution_is_drawn(

@@ -5,12 +5,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
 from fastapi.testclient import TestClient
 
 from tests.web.conftest import Played
-from tests.web.support import scripted
+from tests.web.support import event, scripted
 from validator.actions.connect import view_of
 from validator.chain.deploy import deploy_token
+from validator.chain.follower import Batch
 from validator.chain.typed_data import attestation_digest
 from validator.manifest import make_manifest
 from validator.stages.documents import load_manifest
@@ -124,6 +127,25 @@ def test_round__final__scores_attestation_checks_and_origin(client: TestClient, 
     assert "every amount follows from the scores" in seen
 
 
+def test_round__final__fields_and_domain_shown_are_those_of_the_digest_that_was_signed(
+    client: TestClient, played: Played
+) -> None:
+    html = client.get("/rounds/1").text
+    table = html.partition("<details><summary>The final answer")[2].partition("</details>")[0]
+    rows = [text(row).split() for row in table.partition("<tbody>")[2].split("</tr>")[:-1]]
+    kinds = [{"name": name, "type": kind} for name, kind, _ in rows]
+    values = {name: int(value) if kind.startswith("uint") else value for name, kind, value in rows}
+    said = re.search(r"Domain (.*), version (\d+), chain (\d+), contract (0x\w{40})", text(html))
+    assert said is not None
+    domain = {"name": said[1], "version": said[2], "chainId": int(said[3]), "verifyingContract": said[4]}
+    message = encode_typed_data(domain, {"ScoreAttestation": kinds}, values)
+    ((digest, signature, _),) = played.world.round(1).attestations.values()
+
+    signer = Account.recover_message(message, signature=signature)
+    assert signer.lower() == played.world.keys["validator-1"].address.lower()
+    assert f"0x{digest.hex()}" in table
+
+
 def test_round__open__contributions_without_scores(client: TestClient) -> None:
     html = client.get("/rounds/2").text
     seen = text(html)
@@ -234,6 +256,18 @@ def test_pages__hostile_token_symbol__cut_and_escaped(played: Played) -> None:
     assert "<b>" not in html and "xxx" not in html
 
 
+def test_validators__hostile_address_of_a_peer__escaped_and_no_link(played: Played) -> None:
+    whole = played.view.follower().scan(None)
+    operator = played.world.keys["validator-1"].address.lower()
+    announced = event("ValidatorSet", "PeerAnnounced", operator=operator, url=f"javascript:\"'>{HOSTILE}" + "x" * 200)
+    view = scripted(played.view, [Batch((*whole.events, announced), whole.checkpoint, whole.head, whole.finalised)])
+    html = TestClient(make_app(Source(view))).get("/validators").text
+
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<script" not in html and 'href="javascript' not in html
+    assert Outline(html).faults == []
+
+
 def test_manifest__hostile_keys_and_values__escaped(played: Played) -> None:
     world, dao = played.world, played.view.contracts.dao
     document = load_manifest(played.view.store, world.round(1).manifest).model_dump()
@@ -252,8 +286,6 @@ def test_manifest__hostile_keys_and_values__escaped(played: Played) -> None:
 
 
 def test_round__forged_signature__shown_as_not_good(played: Played) -> None:
-    from validator.chain.follower import Batch
-
     whole = played.view.follower().scan(None)
     forged = [
         replace(event, args={**event.args, "signature": bytes(65)}) if event.name == "Attested" else event
@@ -270,8 +302,6 @@ def test_round__forged_signature__shown_as_not_good(played: Played) -> None:
 
 
 def test_round__digest_in_the_event_is_another__shown_as_not_good(played: Played) -> None:
-    from validator.chain.follower import Batch
-
     whole = played.view.follower().scan(None)
     events = list(whole.events)
     place = next(index for index, event in enumerate(events) if event.name == "Attested")

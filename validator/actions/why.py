@@ -31,7 +31,8 @@ def _reasons(line: Line, evidence: Evidence, manifest: Manifest, amount: Amounts
     if line.reason:
         yield f"The rule it broke: {reason_words(line.reason)}."
     if line.repeats and line.records:
-        yield f"{_count(line.repeats)} of {line.repeats + line.records} known before, and not scored."
+        known = "was known before, and is" if line.repeats == 1 else "were known before, and are"
+        yield f"{line.repeats:,} of {line.repeats + line.records:,} records {known} not scored."
     if status in (Status.PAID, Status.BELOW_NOISE):
         yield from _scored(line, manifest)
     if status is Status.PAID:

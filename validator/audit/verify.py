@@ -49,7 +49,13 @@ def _statements(case: Case, good: dict[str, int]) -> Iterator[Check]:
     dissent = f", {signed - len(good)} of them for another answer" if signed > len(good) else ""
     yield Check("signatures", signed == len(attested), f"{signed} of {len(attested)} signatures are good{dissent}")
     total, weight = case.state.total_weight, sum(good.values())
-    yield Check("quorum", quorum(weight, total), f"weight {weight} of {total} on the final answer")
+    yield Check("quorum", quorum(weight, total), f"{_percent(weight, total)} of the weight on the final answer")
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share in percent with two places, rounded towards zero, so that a quorum missed never reads as one."""
+    hundredths = 10_000 * part // whole if whole else 0
+    return f"{hundredths // 100}.{hundredths % 100:02d} %"
 
 
 def _origin(case: Case) -> Iterator[Check]:
@@ -72,7 +78,7 @@ def _origin(case: Case) -> Iterator[Check]:
         seed == state.seed == attestation.seed and evidence.seed == seed.hex() and evidence.beacon == state.beacon.hex()
     )
     yield Check("seed", same, f"seed {seed.hex()[:16]} follows from the beacon")
-    yield Check("pool", evidence.pool == state.pool, f"pool {evidence.pool}")
+    yield Check("pool", evidence.pool == state.pool, f"pool {evidence.pool:,}")
     previous = evidence.previous == case.carry.evidence.hex()
     yield Check("history", previous, f"follows on evidence {evidence.previous[:16]}")
 
@@ -93,7 +99,7 @@ def _contents(case: Case) -> Iterator[Check]:
     yield Check("trees", same, "inputs, scores and earnings trees have the attested roots")
     totals = (recomputed.round_total, recomputed.earned_total, recomputed.count)
     same = totals == (attested.round_total, attested.earned_total, attested.count)
-    yield Check("totals", same, f"{totals[0]} paid this round, {totals[1]} in all")
+    yield Check("totals", same, f"{totals[0]:,} paid this round, {totals[1]:,} in all")
     yield _payouts(case)
     earned = add_earnings(case.carry.earnings, [(line.contributor, line.paid) for line in lines])
     yield Check("earnings", list(earned.items()) == evidence.earnings, f"{len(earned)} contributors have earned")

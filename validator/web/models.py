@@ -212,7 +212,9 @@ class OnChain(Answer):
 
 
 class ContributionDetail(Contribution):
-    """Everything about one contribution. `why` says in sentences how it came to what it was paid."""
+    """Everything about one contribution. `why` says in sentences how it came to what it was paid; `proof` leads to the
+    scores root, `input_proof`, of what was judged, to the inputs root.
+    """
 
     digest: Hex
     codec: int
@@ -223,6 +225,7 @@ class ContributionDetail(Contribution):
     why: list[str]
     fault: str | None
     proof: Proof | None
+    input_proof: Proof | None
     on_chain: OnChain | None
 
 

@@ -98,7 +98,7 @@ def make_pages(pages: Pages) -> APIRouter:
 
     @router.get("/contributions/{number}")
     def contribution(number: ContributionId) -> HTMLResponse:
-        return pages.show("contribution.html", answer=contribution_answer(source, number), types=LEAF_TYPES["score"])
+        return pages.show("contribution.html", answer=contribution_answer(source, number), types=LEAF_TYPES)
 
     @router.get("/contributors/{address}")
     def contributor(address: Address, page: PageNumber = 1) -> HTMLResponse:

@@ -58,12 +58,21 @@ class Known:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An evidence bundle with what is derived from it. `scores` is in order of id, `earnings` in order of address."""
+    """An evidence bundle with what is derived from it. `inputs`, of what was judged, and `scores` are in order of id,
+    `earnings` in order of address.
+    """
 
     evidence: Evidence
     cid: Cid
+    inputs: Tree
     scores: Tree
     earnings: Tree
+
+    @cached_property
+    def input_index(self) -> Mapping[int, int]:
+        """Where a contribution stands among those judged, by its id."""
+        judged = (line for line in self.evidence.contributions if line.included)
+        return {line.id: index for index, line in enumerate(judged)}
 
     @cached_property
     def account_index(self) -> Mapping[str, int]:
@@ -224,10 +233,10 @@ def _open_bundle(view: View, digest: bytes) -> Bundle:
     """Read a bundle and build its trees: what has no leaf is refused here, once, and not by the page that shows it."""
     evidence = read_evidence(view.store, digest)
     try:
-        scores, earnings = evidence.scores_tree(), evidence.earnings_tree()
+        trees = evidence.inputs_tree(), evidence.scores_tree(), evidence.earnings_tree()
     except EncodingError as error:
         raise EvidenceError(f"evidence refused: a value does not fit its leaf: {error}") from None
-    return Bundle(evidence, root(evidence.to_bytes()), scores, earnings)
+    return Bundle(evidence, root(evidence.to_bytes()), *trees)
 
 
 def _facts(events: tuple[Event, ...]) -> list[Fact]:

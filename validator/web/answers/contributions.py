@@ -11,9 +11,9 @@ from validator.actions.why import deposit_words, why
 from validator.chain.errors import Reverted
 from validator.chain.types import Call, ScoreLeaf
 from validator.errors import ValidatorError
-from validator.rounds.evidence import Line, score_leaf
+from validator.rounds.evidence import Line, input_leaf, score_leaf
 from validator.rounds.lifecycle import RoundState
-from validator.rounds.merkle import EARNING_LEAF, SCORE_LEAF, Tree, leaf_hash, verify
+from validator.rounds.merkle import EARNING_LEAF, INPUT_LEAF, SCORE_LEAF, Tree, leaf_hash, verify
 from validator.rounds.types import Status
 from validator.web.answers.common import Absent, bundle_of, contribution_row, hexed, line_of, part
 from validator.web.models import ChainCall, ContributionDetail, ContributorDetail, OnChain, Proof
@@ -22,6 +22,7 @@ from validator.web.words import units
 
 CONTRIBUTOR_ROWS = 20
 """Each row may lie in another round, whose evidence is another document to fetch."""
+INPUT_FIELDS = ("id", "contributor", "digest", "codec", "size", "key_epoch")
 SCORE_FIELDS = ("id", "contributor", "status", "payable", "raw", "stderr")
 
 
@@ -119,15 +120,26 @@ def _judged(
     source: Source, known: Known, state: RoundState | None, bundle: Bundle | None, line: Line | None
 ) -> dict[str, Any]:
     if state is None or bundle is None or line is None:
-        return {"why": [], "proof": None, "on_chain": None}
+        return {"why": [], "proof": None, "input_proof": None, "on_chain": None}
     values = (line.id, line.contributor, line.status, line.payable, line.raw, line.stderr)
     index = line.id - bundle.evidence.contributions[0].id
     fields = {name: str(value) for name, value in zip(SCORE_FIELDS, values, strict=True)}
     return {
         "why": _why(source, state, bundle, line),
         "proof": _proof(bundle.scores, index, score_leaf(line), fields),
+        "input_proof": _input_proof(bundle, line),
         "on_chain": _on_chain(source, state, bundle, line, index, recorded=line.id in known.ledger.recorded),
     }
+
+
+def _input_proof(bundle: Bundle, line: Line) -> Proof | None:
+    """That the contribution is among those that were judged; None if it is not."""
+    index = bundle.input_index.get(line.id)
+    if index is None:
+        return None
+    values = (line.id, line.contributor, f"0x{line.digest}", line.codec, line.size, line.key_epoch)
+    fields = {name: str(value) for name, value in zip(INPUT_FIELDS, values, strict=True)}
+    return _proof(bundle.inputs, index, input_leaf(line), fields)
 
 
 def _why(source: Source, state: RoundState, bundle: Bundle, line: Line) -> list[str]:
@@ -172,5 +184,5 @@ def _checksummed(address: str) -> str:
     return str(to_checksum_address(address))
 
 
-LEAF_TYPES = {"score": SCORE_LEAF, "earning": EARNING_LEAF}
+LEAF_TYPES = {"input": INPUT_LEAF, "score": SCORE_LEAF, "earning": EARNING_LEAF}
 """ABI types of the leaves, for the pages that show them."""
