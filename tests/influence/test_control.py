@@ -114,5 +114,5 @@ def test_in_order__control_that_diverges__takes_nothing_and_harms_no_other(probl
 
 @pytest.mark.parametrize("control", [-0.5, 11.0])
 def test_fit__control_out_of_its_range__is_refused(problem: Problem, control: float) -> None:
-    with pytest.raises(InfluenceError, match="control must be a number in 0.0 .. 10.0"):
+    with pytest.raises(InfluenceError, match=r"control must be a number in 0\.0 \.\. 10\.0"):
         referee(problem, control=control)

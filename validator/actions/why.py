@@ -47,6 +47,8 @@ def _scored(line: Line, manifest: Manifest) -> Iterator[str]:
         f"{_count(line.records)} scored together: with them the model's {objective} on the DAO's queries {turn} by "
         f"{points(abs(line.raw))} thousandths, with a standard error of {points(line.stderr)}."
     )
+    if manifest.estimator.name == "response" and float(manifest.estimator.params.get("control", 1)) > 0:
+        yield "Of a gain, what the same records gain under false names of their classes has been taken off."
     kappa = f"{rules.kappa_milli / 1000:g}"
     left = line.raw - -(-rules.kappa_milli * line.stderr // 1000)
     yield f"Doubt is not paid: {kappa} times the standard error comes off, which leaves {points(left)}."
