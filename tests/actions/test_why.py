@@ -48,7 +48,7 @@ def bundle(lines: list[Line], pool: int = 0) -> Evidence:
     digests: dict[str, Any] = dict.fromkeys(DIGESTS, "00" * 32)
     numbers: dict[str, Any] = dict.fromkeys(NUMBERS, 0)
     place: dict[str, Any] = {"chain_id": 1, "contract": "0x" + "11" * 20, "round": 1, "attempt": 1, "pool": pool}
-    versions = Versions(exact=2, influence=2, rounds=2)
+    versions = Versions(exact=2, influence=3, rounds=2)
     return Evidence(format=FORMAT, versions=versions, contributions=lines, earnings=[], **place, **digests, **numbers)
 
 
