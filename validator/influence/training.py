@@ -55,12 +55,13 @@ class ResponseSettings(Settings):
     mean over the replicas and `control` standard deviations of them, is taken off the value if it is above zero.
 
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
-    a model too large to train anew, keep 1 and perturb 0, and `refresh` shakes nothing. Keep runs short, or refresh:
-    with long runs from networks that have settled a contribution of noise turns into a regulariser, and regularisers
-    lower the objective too. What is refreshed must have the steps to learn its data again (docs/scoring.md).
+    a model too large to train anew, keep 1 and perturb 0, and `refresh` shakes nothing. Without a control keep runs to
+    10 epochs, or refresh: with long runs from networks that have settled a contribution of noise turns into a
+    regulariser, and regularisers lower the objective too. What is refreshed must have the steps to learn its data again
+    (docs/scoring.md).
     """
 
-    epochs: int = limited("epochs", 10, 1, 10_000)
+    epochs: int = limited("epochs", 20, 1, 10_000)
     batch: int = limited("batch", 32, 1, 2**16)
     rows: int = limited("rows", 8, 1, 2**16)
     adam: int = limited("adam", 0, 0, 1)
