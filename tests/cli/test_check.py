@@ -19,7 +19,7 @@ def dao(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("check") / "dao"
     write_folder(folder, split(load_digits(), 0), 0, lambda done, total: None)
     text = (folder / "manifest.toml").read_text()
-    (folder / "manifest.toml").write_text(text.replace("epochs = 20", "epochs = 1"))
+    (folder / "manifest.toml").write_text(text.replace("epochs = 10", "epochs = 1"))
     return folder
 
 
