@@ -147,6 +147,19 @@ def test_prepare__every_integer_near_a_tie_of_a_modulus__congruent_and_within_in
         assert not torch.remainder(values - row.long(), modulus).any()
 
 
+def test_prepare__all_integers_of_the_grid__congruent_and_within_int8_by_the_kernel() -> None:
+    """The bounds of kernels/residues.py, by trying everything; fused multiply-adds among it where there are any."""
+    pytest.importorskip("numba", reason="kernels are compiled by numba")
+    row = torch.arange(1 - (1 << 23), 1 << 23, dtype=torch.int32)
+    (found,) = residues.prepare(row.float().unsqueeze(0), -1, 23, "test")
+    assert found.units.item() == 1.0
+    for modulus, values in zip(MODULI, found.values[:, 0], strict=True):
+        gap = values.to(torch.int32).sub_(row)
+        assert not torch.remainder(gap, modulus).any()
+        # Not wrapped: what is stored is within m/2 + 1 of zero, not only congruent.
+        assert int(values.to(torch.int32).abs().max()) <= min(128, modulus // 2 + 1)
+
+
 def test_moduli__as_chosen__determine_every_integer_of_a_block() -> None:
     assert all(math.gcd(a, b) == 1 for a, b in itertools.combinations(MODULI, 2))
     assert RANGE > 2 * 2**53
@@ -166,7 +179,8 @@ def test_reconstruction__bounds_of_the_docstring__hold_for_these_moduli() -> Non
     assert high < 2**53 and turns * above < 2**53
     assert low + turns * abs(below) < 2**53
     # What is left out of the rounding, and the integer itself, stay away from one half.
-    assert Fraction(low + 2**53, RANGE) + Fraction(turns, 2**50) < Fraction(1, 2)
+    assert Fraction(low + 2**53, RANGE) < Fraction(23, 100)
+    assert Fraction(turns, 2**50) < Fraction(1, 2**25), "the rounding of the product, and that of CUT / RANGE in it"
 
 
 @needs_vnni

@@ -1,10 +1,21 @@
 """Residues of operands, and integers from residues (validator/exact/residues.py), in one pass each.
 
-Residues are taken in float32, sixteen at a time: an operand of at most 2^23 units is exact there. t = round(q / m) by a
-product with the rounded reciprocal is off by less than 2^23 / m * 2^-23 = 1 / m, so |q - t m| < m/2 + 1: within int8
-for every modulus up to 253. The reciprocal of 256 is exact, and what is then 128 wraps to -128, the same modulo 256.
-t m stays below 2^24: q - t m is exact. Such a residue may differ from the eager code's by m: the integer that both
-stand for is the same.
+Residues are taken in float32, sixteen at a time: an operand q of at most 2^23 units is exact there. With r = fl(1/m),
+|q r - q/m| <= 2^23 2^-24 / m = 1/(2m). t = round(q r) is found by adding and subtracting 1.5 * 2^23:
+- fused, the addition rounds the exact q r to an integer: |q - t m| <= m/2 + 1/2;
+- not fused, the product was rounded before, by at most 2^-24 |q r| <= 1/(2m) (1 + 2^-24): |q - t m| < m/2 + 1.001.
+q - t m is an integer and m odd, so it lies within +-127 for every modulus up to 253, either way. The reciprocal of 256
+is exact, and what is then 128 wraps to -128, the same modulo 256. |t m| <= 2^23 + 128: the product is an integer below
+2^24, exact, and so is the difference; fusing them changes nothing.
+
+So a residue may differ by m between processors with and without a fused multiply-add, and from the eager code's. It
+never shows: each stands for the same integer modulo m, is within int8, and what is made of them, by
+validator/exact/residues.py, is the one integer C < P/2 that has these residues, whichever of them represent it.
+
+In the reconstruction (`_integer`) every product and sum is an integer below 2^53, or such a one times 2^27, by the
+bounds of validator/exact/residues.py: fusing changes nothing. The one exception is Q = round(h 2^27 / P). There the
+argument is within 0.177 + 0.053 of the integer Q (C/P and l/P), so at least 0.27 away from where rounding would turn,
+and the roundings of the product and of 2^27 / P itself are below 2^-25: Q is the same fused or not.
 """
 
 from __future__ import annotations
@@ -16,7 +27,7 @@ import torch
 from torch import Tensor
 
 from validator.exact.errors import NonFinite
-from validator.exact.kernels.build import Array, Scalar, from_bits, inline, kernel
+from validator.exact.kernels.build import Array, Scalar, from_bits, fused, inline, kernel
 from validator.exact.kernels.parallel import split
 from validator.exact.kernels.units import magic_bits, magnitude, unit_of, wide_bits
 
@@ -34,8 +45,8 @@ _COUNT = 7
 @inline
 def _residues(q: Array, modulus: Scalar, reciprocal: Scalar, out: Array) -> None:
     for j in range(out.shape[0]):
-        turns = (q[j] * reciprocal + _MAGIC32) - _MAGIC32
-        out[j] = np.int8(np.int32(q[j] - turns * modulus))
+        turns = fused(q[j], reciprocal, _MAGIC32) - _MAGIC32
+        out[j] = np.int8(np.int32(fused(-turns, modulus, q[j])))
 
 
 # Kernels get whole arrays and the range that is theirs, not slices of several dimensions: numba would take those for
@@ -149,10 +160,10 @@ def _integer(sums: Array, row: Scalar, j: Scalar, high: Array, low: Array, whole
     above, below = 0.0, 0.0
     for i in range(_COUNT):
         value = np.float64(sums[i, row, j])
-        above += value * high[i]
-        below += value * low[i]
-    turns = (above * whole[2] + _MAGIC) - _MAGIC
-    return (above - turns * whole[0]) * _CUT + (below - turns * whole[1])
+        above = fused(value, high[i], above)
+        below = fused(value, low[i], below)
+    turns = fused(above, whole[2], _MAGIC) - _MAGIC
+    return fused(fused(-turns, whole[0], above), _CUT, fused(-turns, whole[1], below))
 
 
 @kernel
