@@ -8,6 +8,7 @@ blocks. When it does, what was added before is added again on the new grid. So a
 
 from __future__ import annotations
 
+import functools
 import math
 from ctypes import addressof, c_float, c_int64
 
@@ -224,6 +225,7 @@ def _magic(top: int, grid_bits: int) -> int:
     return (max(top, 0x26F << 52) & (0x7FF << 52)) + ((53 - grid_bits) << 52) + (1 << 51)
 
 
+@functools.cache
 def double_bits(value: int) -> int:
     """The 64 bits of a whole number as a float64: how it stands in a job."""
     return int(np.float64(value).view(np.int64))
