@@ -193,18 +193,19 @@ def test_multiply__on_each_device__bits_of_the_float64_engine_on_the_cpu(device:
         assert torch.equal(_by_residues(a.to(device), b.to(device), torch.float32).cpu(), expected)
 
 
-def test_kernels__of_any_shape__are_compiled_for_contiguous_arrays_alone() -> None:
-    stream = Stream(b"residues", "contiguous")
-    for m, k, n in [(300, 200, 500), (64, 1100, 64)]:
-        a, b = stream.normal((m, k)), stream.normal((k, n))
-        for right in (b, b.t().contiguous().t()):
-            _by_residues(a, right)
-            _by_residues(a, right, torch.float32)
-    compiled = kernels.module("residues")
-    for kernel in (getattr(compiled, name) for name in ("_reduce_rows", "_reduce_columns", "_round", "_write", "_add")):
-        arrays = [kind for types in kernel.compiled.signatures for kind in types if hasattr(kind, "layout")]
-        assert arrays
-        assert {kind.layout for kind in arrays} == {"C"}, "an array of any stride is gathered, five times slower"
+def test_kernels__of_every_form__gather_nothing() -> None:
+    for name in ("_reduce_rows", "_reduce_columns", "_combine"):
+        (text,) = getattr(kernels.module("residues"), name).assembly()
+        assert "ret" in text
+        assert "gather" not in text, f"{name}: an array of any stride is gathered, five times slower"
+
+
+def test_combine__operands_with_gaps__refused() -> None:
+    sums, units = torch.zeros(7, 4, 6, dtype=torch.int32), torch.ones(4, 1, dtype=torch.float64)
+    with pytest.raises(ValueError, match="contiguous"):
+        kernels.module("residues").combine(
+            sums[:, :, ::2], units, units[:3].t(), torch.empty(4, 3), residues._weights(), False
+        )
 
 
 def test_pays__small_or_double_or_without_kernels__never() -> None:
