@@ -60,8 +60,8 @@ def count_and_look(x: Scalar, count: Scalar, magic: Scalar, grid_bits: Scalar, a
 @primitive
 def _lanes(typing: Code, x: Code, ahead: Code, count: Code, coarse: Code, fine: Code, shift: Code) -> Code:
     """`coarse` and `fine` are the bits of C and D, `shift` is b - 22."""
-    signature = types.Tuple((types.int64, types.int32))(*[types.int64] * 6)
-    return signature, _code
+    pair: Code = types.Tuple((types.int64, types.int32))  # type: ignore[no-untyped-call]
+    return pair(*[types.int64] * 6), _code
 
 
 def _code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
