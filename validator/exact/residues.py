@@ -49,8 +49,6 @@ _LEAST_SIZE = {"cpu": 448, "cuda": 2048}
 _TILE = 1 << 19
 """Elements of the result that are found at a time, from seven int32 sums each (14 MiB): the allocator gives back such a
 piece as it is, where larger ones would be fresh pages each time."""
-_KEPT = 31 << 20
-"""Bytes; twice as much may lie at the end of the heap."""
 _TILE_CUDA = 1 << 26
 _ROWS = 32
 """Rows of a tile, at least: CUDA wants more than 16."""
@@ -121,7 +119,6 @@ def multiply(left: list[Residues], right: list[Residues], batched: bool, block: 
 
 
 def _multiply(left: Residues, right: Residues, block: int, dtype: torch.dtype) -> Tensor:
-    _keep_memory()
     m, n, depth = left.units.shape[0], right.units.shape[1], left.values.shape[2]
     device = left.values.device
     out = torch.empty(m, n, dtype=dtype if depth <= block else torch.float64, device=device)
@@ -139,18 +136,6 @@ def _multiply(left: Residues, right: Residues, block: int, dtype: torch.dtype) -
             target = out[start:stop]
             _combine(part[:, : target.shape[0], :n], left.units[start:stop], right.units, target, first > 0)
     return out if out.dtype == dtype else out.to(dtype).add_(0.0)
-
-
-@functools.cache
-def _keep_memory() -> None:
-    """Let the allocator keep what one product frees for the next, once in a process.
-
-    glibc gives the end of its heap back when more than twice the largest block freed so far is free there (mallopt(3),
-    M_MMAP_THRESHOLD). What a small product takes is just above twice its largest block: each would give back some
-    megabytes and be handed them anew page by page, which takes as long as the product. A block below 32 MiB that is
-    freed, without having been written, raises the bound for good.
-    """
-    torch.empty(_KEPT, dtype=torch.int8)
 
 
 def _tiles(m: int, n: int, device: torch.device) -> Iterator[tuple[int, int]]:
