@@ -19,6 +19,7 @@ from selenium.webdriver.chrome.service import Service
 from web3 import Web3
 
 from validator.chain.signer import LocalSigner
+from validator.errors import ValidatorError
 from validator.web.serve import listen, server
 
 AXE = Path(__file__).parent / "axe/node_modules/axe-core/axe.min.js"
@@ -181,6 +182,7 @@ class InjectedWallet:
         self._browser, self._w3, self._signer = browser, w3, signer
         self.chain = hex(w3.eth.chain_id)
         self.declines = False
+        self.tells: str | None = None  # to every eth_call, in place of the chain's answer
         self.asked: list[str] = []
         self.sent: list[dict[str, Any]] = []
 
@@ -224,8 +226,15 @@ class InjectedWallet:
             if self.declines:
                 raise WalletFault(4001, "User rejected the request.")
             return self._send(params[0])
-        if method in ("eth_call", "eth_getTransactionReceipt"):
-            answer = json.loads(Web3.to_json(self._w3.provider.make_request(method, params)))
+        if method == "eth_call" and self.tells is not None:
+            return self.tells
+        if method in ("eth_call", "eth_estimateGas", "eth_gasPrice", "eth_getTransactionReceipt"):
+            try:
+                answer = json.loads(Web3.to_json(self._w3.provider.make_request(method, params)))
+            except ValidatorError as fault:
+                raise WalletFault(-32603, str(fault)) from None
+            if "error" in answer:
+                raise WalletFault(3, str(answer["error"]["message"]))
             return answer["result"]
         raise WalletFault(4200, f"this wallet has no {method}")
 
@@ -233,7 +242,8 @@ class InjectedWallet:
         assert wanted["from"] == self._signer.address.lower()
         self.sent.append(wanted)
         eth, me = self._w3.eth, self._signer.address
-        call = {"from": me, "to": Web3.to_checksum_address(wanted["to"]), "data": wanted["data"]}
+        value = int(wanted.get("value", "0x0"), 16)
+        call = {"from": me, "to": Web3.to_checksum_address(wanted["to"]), "data": wanted["data"], "value": value}
         transaction = {
             **call,
             "chainId": eth.chain_id,
@@ -241,7 +251,6 @@ class InjectedWallet:
             "gas": eth.estimate_gas(call) * 2,
             "maxFeePerGas": eth.gas_price * 2,
             "maxPriorityFeePerGas": 0,
-            "value": 0,
             "type": 2,
         }
         return "0x" + bytes(eth.send_raw_transaction(self._signer.sign_transaction(transaction))).hex()
