@@ -135,11 +135,11 @@ def test_contribute__step_by_step_through_the_relay__the_validator_opens_the_com
     place.click("store", "[data-act=relay]")
     place.reaches("store", "This server's IPFS node holds it")
     browser.picture("contribute-submit-desk-light")
+    place.wallet.serve_until(lambda: "coin at the price of now" in browser.text("[data-step=submit] dl"))
     place.wallet.declines = True
     place.click("submit")
     place.reaches("submit", "You declined; nothing was sent.")
     place.wallet.declines = False
-    assert "coin at the price of now" in browser.text("[data-step=submit] dl")
     before = world.w3.eth.get_balance(place.signer.address)
 
     place.click("submit")

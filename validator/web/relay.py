@@ -88,6 +88,12 @@ class Relay:
         self._uploads: list[tuple[str, int]] = []
         self._looked = float("-inf")
 
+    @property
+    def coming(self) -> int:
+        """Bytes of the uploads in progress."""
+        with self._guard:
+            return sum(size for _, size in self._uploads)
+
     @contextmanager
     def admitted(self, headers: Mapping[str, str], address: str) -> Iterator[int]:
         """Whether a body may be read, by the request's headers (names in lower case) and the peer's address alone;
@@ -118,7 +124,9 @@ class Relay:
                 return False
             length = header_length(data[:FIXED], size)
             if length > MOST_HEADER:
-                raise Refusal(422, f"not an envelope that this relay takes: its header has more than {MOST_HEADER} bytes")
+                raise Refusal(
+                    422, f"not an envelope that this relay takes: its header has more than {MOST_HEADER} bytes"
+                )
             if len(data) < FIXED + length:
                 return False
             head = read_head(bytes(data[: FIXED + length]))
@@ -141,7 +149,9 @@ class Relay:
                 cid = self._held.put(root(sealed), sealed, entry)
         except ContentError as fault:
             log.warning("an envelope could not be stored", error=str(fault))
-            raise Refusal(507, "this relay's IPFS node does not take the file now; add it to a node of your own") from None
+            raise Refusal(
+                507, "this relay's IPFS node does not take the file now; add it to a node of your own"
+            ) from None
         log.info("relayed", cid=str(cid), size=len(sealed), contributor=context.contributor)
         return Relayed(cid=str(cid), size=len(sealed))
 
@@ -177,7 +187,9 @@ class Relay:
         if (context.chain_id, context.contract) != (deployment.chain_id, deployment.rounds.lower()):
             raise Refusal(422, "this envelope is sealed for another DAO")
         if context.key_epoch != found.epoch:
-            raise Refusal(422, f"this envelope is sealed for key epoch {context.key_epoch}; the newest is {found.epoch}")
+            raise Refusal(
+                422, f"this envelope is sealed for key epoch {context.key_epoch}; the newest is {found.epoch}"
+            )
         if kids != [key_id(found.key)]:
             raise Refusal(422, "this envelope is not sealed for the DAO's key alone")
 
@@ -185,7 +197,11 @@ class Relay:
         """Raise Refusal unless `size` more bytes may come."""
         coming = sum(taken for _, taken in self._uploads)
         of_one = sum(network == other for other, _ in self._uploads)
-        if len(self._uploads) >= MOST_UPLOADS or coming + size > MOST_AT_ONCE or (network and of_one >= MOST_UPLOADS_OF_ONE):
+        if (
+            len(self._uploads) >= MOST_UPLOADS
+            or coming + size > MOST_AT_ONCE
+            or (network and of_one >= MOST_UPLOADS_OF_ONE)
+        ):
             raise Refusal(503, "too many uploads at this moment; try again soon")
         if self._held.size() + coming + size > self._most:
             raise Refusal(507, "this relay is full; add the file to a node of your own, or come back tomorrow")
@@ -198,7 +214,9 @@ class Relay:
                 self._begun.popleft()
             of_one = sum(network == other for _, other in self._begun)
             if (network and of_one >= MOST_OF_ONE) or len(self._begun) >= MOST_IN_WINDOW:
-                raise Refusal(429, "too many uploads in the last ten minutes; try again later, or use a node of your own")
+                raise Refusal(
+                    429, "too many uploads in the last ten minutes; try again later, or use a node of your own"
+                )
             self._begun.append((moment, network))
 
 

@@ -31,7 +31,9 @@ def make_uploads(relay: Relay) -> APIRouter:
     """The route of the relay."""
     router = APIRouter(responses=PROBLEMS)
 
-    @router.post(PATH, status_code=201, openapi_extra=BODY, summary="Put a sealed envelope into this server's IPFS node")
+    @router.post(
+        PATH, status_code=201, openapi_extra=BODY, summary="Put a sealed envelope into this server's IPFS node"
+    )
     async def post(request: Request) -> Relayed:
         address = request.client.host if request.client is not None else ""
         admission = relay.admitted(request.headers, address)

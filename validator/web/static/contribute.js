@@ -172,17 +172,17 @@ async function relay() {
   if (!response.ok) throw new Error(answer.error);
   // It may store what it likes; what is submitted is what was sealed here.
   if (answer.cid !== made.cid.text) throw new Error(`this server answers with the CID ${answer.cid}, which is not that of your envelope: add the file yourself`);
-  stored("This server's IPFS node holds it, under the CID that was computed here.");
+  await stored("This server's IPFS node holds it, under the CID that was computed here.");
 }
 
 async function pasted() {
   const text = field("cid").value.trim();
   if (!text) throw new Refused("paste the CID that your node printed");
   if (text !== made.cid.text) throw new Refused(`this is not the CID of your envelope, ${made.cid.text}: add the file with exactly these options`);
-  stored("Your node holds it under this CID. Keep it reachable until the round has judged it.");
+  await stored("Your node holds it under this CID. Keep it reachable until the round has judged it.");
 }
 
-function stored(words) {
+async function stored(words) {
   say(steps.store, words, "good");
   const { terms, envelope, cid } = made;
   const word = (value) => BigInt(value).toString(16).padStart(64, "0");
@@ -191,12 +191,14 @@ function stored(words) {
   tell(steps.submit, [
     ["Round", String(terms.round)],
     ["Deposit", `${coin(terms.deposit)} coin; it comes back unless the data are refused`],
-    ["Gas", "your wallet shows what it takes before you confirm"],
+    ["Gas", "as your wallet shows it"],
     ["To", `${terms.registry}, the DAO's ContributionRegistry, on chain ${terms.chain_id}`],
     ["Call", `submit(digest, codec, size, keyEpoch): ${data}`],
   ]);
+  steps.submit.querySelector("button").hidden = false;
   say(steps.submit, "");
   upTo(steps.submit);
+  await price(chosen(steps.seal), made.call).catch((fault) => say(steps.submit, `It would be refused now. ${plainly(fault)}`, "bad"));
 }
 
 // 4: on chain
