@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port of the explorer beside `run`; 0 serves none."""
     relay: bool = False
-    """`validator web` takes sealed envelopes from its own page and puts them into IPFS; from a home without keys only."""
+    """`validator web` puts sealed envelopes from its own page into IPFS; in a home without keys only."""
     relay_mib: Annotated[int, Field(ge=1, le=1 << 24)] = 4096
     """What the relay may hold at once, in MiB."""
     vana_registry: Annotated[str, Field(pattern=_ADDRESS)] = ""

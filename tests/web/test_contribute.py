@@ -1,4 +1,4 @@
-"""Contributing through the explorer, whole: a real Chromium, a wallet in it, a real anvil, a relay, and a validator that
+"""Contributing through the explorer, whole: a real Chromium with a wallet, a real anvil, a relay, and a validator that
 opens and judges what came.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys

@@ -1,4 +1,4 @@
-"""Conversion in the browser against `validator contribute`'s: the same bytes for the same file, or a refusal by both."""
+"""Conversion in the browser against the command's: the same bytes of the same file, or a refusal by both."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ PIXELS = {**TABLE, "dtype": "uint8", "minimum": "0", "maximum": "255"}
 WHOLE = {**TABLE, "dtype": "int64", "minimum": "-5", "maximum": "999999999999"}
 
 
+NOTHING = Options()
+
+
 @dataclass(frozen=True)
 class File:
     """A contributor's file, the DAO's rules for it, and what the contributor chose."""
@@ -33,7 +36,7 @@ class File:
     name: str
     data: bytes
     by: PayloadRules
-    options: Options = Options()
+    options: Options = NOTHING
 
     def request(self) -> dict[str, Any]:
         chosen = {key: value for key, value in asdict(self.options).items() if key != "tokenizer"}
@@ -91,10 +94,14 @@ TAKEN = {
     ),
     "csv of which some do not fit": File(
         "a.csv",
-        b"x,y,target\n" + b"0,0,1\n" * 12 + b"0,abc,1\n0,,1\n0,nan,1\n0,-inf,1\n0,1_0,1\n2,0,1\n0,0,3\n0,0,x\n0,0\n0,0,1,1\n",
+        b"x,y,target\n"
+        + b"0,0,1\n" * 12
+        + b"0,abc,1\n0,,1\n0,nan,1\n0,-inf,1\n0,1_0,1\n2,0,1\n0,0,3\n0,0,x\n0,0\n0,0,1,1\n",
         rules(most=12),
     ),
-    "csv with repeats and zeros of both signs": File("a.csv", b"x,y,target\n0,0,1\n-0.0,0,1\n0,-0,1\n0,0,2\n", rules(LINES)),
+    "csv with repeats and zeros of both signs": File(
+        "a.csv", b"x,y,target\n0,0,1\n-0.0,0,1\n0,-0,1\n0,0,2\n", rules(LINES)
+    ),
     "csv of signed zeros within the range": File("a.csv", b"x,y,target\n-0.0,-1,1\n", rules(LINES, **SIGNED)),
     "csv of large and small numbers": File(
         "a.csv",
@@ -105,9 +112,13 @@ TAKEN = {
         "a.csv", b"x,y,target\n0.1,0.3,1\n0.2,0.1,2\n", rules(LINES, minimum="0.1", maximum="0.3")
     ),
     "csv of pixels": File("a.csv", b"x,y,target\n0,255,1\n7.0,1e2,2\n", rules(PIXELS)),
-    "csv of pixels as lines": File("a.csv", b"x,y,target\n0,255,1\n7.0,1e2,2\n-0,0,0\n", rules({**PIXELS, "format": "jsonl"})),
+    "csv of pixels as lines": File(
+        "a.csv", b"x,y,target\n0,255,1\n7.0,1e2,2\n-0,0,0\n", rules({**PIXELS, "format": "jsonl"})
+    ),
     "csv of whole numbers": File("a.csv", b"x,y,target\n-5,999999999999,1\n7.0,1e2,2\n-0.0,-0,0\n", rules(WHOLE)),
-    "csv of whole numbers as lines": File("a.csv", b"x,y,target\n-5,999999999999,1\n-0.0,3,0\n", rules({**WHOLE, "format": "jsonl"})),
+    "csv of whole numbers as lines": File(
+        "a.csv", b"x,y,target\n-5,999999999999,1\n-0.0,3,0\n", rules({**WHOLE, "format": "jsonl"})
+    ),
     "csv of one value": File("a.csv", b"x,target\n0.5,1\n", rules(LINES, shape=[])),
     "csv of a picture": File(
         "a.csv", b"a,b,c,d,e,f,label\n0,0.1,0.2,0.3,0.4,0.5,1\n1,1,1,1,1,1,0\n", rules(LINES, shape=[2, 1, 3])
@@ -118,7 +129,7 @@ TAKEN = {
     "text as lines": File("a.md", b"hello\n\nto the whole world\nno end", rules(TOKENS)),
     "text as one document": File("a.txt", b"hello\nto the whole\r\nworld.", rules(TEXT), chosen(documents="files")),
     "text in part": File("a.txt", b"abc\ndef\nghi\n", rules(TEXT), chosen(skip=1, take=1)),
-}  # fmt: skip
+}
 
 
 def payloads() -> Iterator[tuple[str, File]]:
@@ -126,11 +137,19 @@ def payloads() -> Iterator[tuple[str, File]]:
     rng = np.random.default_rng(0)
     kinds = {
         "real": (rules(), rules(LINES), rng.random((5, 2), dtype=np.float32), np.array([0, 1, 2, 1, 0])),
-        "pixels": (rules(PIXELS), rules({**PIXELS, "format": "jsonl"}), rng.integers(0, 256, (4, 2), np.uint8), np.arange(4) % 3),
+        "pixels": (
+            rules(PIXELS),
+            rules({**PIXELS, "format": "jsonl"}),
+            rng.integers(0, 256, (4, 2), np.uint8),
+            np.arange(4) % 3,
+        ),
         "whole": (rules(WHOLE), rules({**WHOLE, "format": "jsonl"}), rng.integers(-5, 10**11, (3, 2)), np.arange(3)),
-    }  # fmt: skip
+    }
     for name, (tensors, lines, inputs, targets) in kinds.items():
-        for suffix, data in ((".safetensors", encode_safetensors(inputs, targets)), (".jsonl", encode_jsonl(inputs, targets))):  # fmt: skip
+        for suffix, data in (
+            (".safetensors", encode_safetensors(inputs, targets)),
+            (".jsonl", encode_jsonl(inputs, targets)),
+        ):
             for by in (tensors, lines):
                 yield f"{name} {suffix} for {by.payload.format}", File("a" + suffix, data, by)
                 part = chosen(skip=1, take=2)
@@ -190,28 +209,64 @@ REFUSED = {
     **{
         f"line {line!r}": File("a.jsonl", line, rules(LINES))
         for line in (
-            b"", b"\n", b"[]", b"null", b"{}", b'{"inputs":[0,0]}', b'{"target":1}', b'{"inputs":[0],"target":1}',
-            b'{"inputs":[0,0,0],"target":1}', b'{"inputs":[[0,0]],"target":1}', b'{"inputs":[0,"0"],"target":1}',
-            b'{"inputs":[0,0],"target":1,"target":1}', b'{"inputs":[0,0],"target":1.0}', b'{"inputs":[0,0],"target":1e0}',
-            b'{"inputs":[0,0],"target":3}', b'{"inputs":[0,0],"target":-1}', b'{"inputs":[0,0],"target":"1"}',
-            b'{"inputs":[0,2],"target":1}', b'{"inputs":[0,1e999],"target":1}', b'{"inputs":[0,NaN],"target":1}',
-            b'{"inputs":[0,01],"target":1}', b'{"inputs":[0,.5],"target":1}', b'{"inputs":[0,1.],"target":1}',
-            b'{"inputs":[0,+1],"target":1}', b'{"inputs":[0,0],"target":1,}', b'{"inputs":[0,0,],"target":1}',
-            b'{"inputs":[0,0],"target":1}x', b'{"inputs":[0,0],"target":1}{}', b'{"inputs":[0,0],"target":1',
-            b'\xef\xbb\xbf{"inputs":[0,0],"target":1}', b'{"inputs":[0,0],"target":1,"x":1}', b'\x0c{"inputs":[0,0],"target":1}',
-            b'{"\\u0069nputs":[0,0],"target":1}', b'{"inputs":[0,\xff],"target":1}', b'{"inputs":[0,0],"target":1}\n\n',
-            b'{"inputs":[0,true],"target":1}', b'{"inputs":null,"target":1}', b'{"inputs":{},"target":1}',
+            b"",
+            b"\n",
+            b"[]",
+            b"null",
+            b"{}",
+            b'{"inputs":[0,0]}',
+            b'{"target":1}',
+            b'{"inputs":[0],"target":1}',
+            b'{"inputs":[0,0,0],"target":1}',
+            b'{"inputs":[[0,0]],"target":1}',
+            b'{"inputs":[0,"0"],"target":1}',
+            b'{"inputs":[0,0],"target":1,"target":1}',
+            b'{"inputs":[0,0],"target":1.0}',
+            b'{"inputs":[0,0],"target":1e0}',
+            b'{"inputs":[0,0],"target":3}',
+            b'{"inputs":[0,0],"target":-1}',
+            b'{"inputs":[0,0],"target":"1"}',
+            b'{"inputs":[0,2],"target":1}',
+            b'{"inputs":[0,1e999],"target":1}',
+            b'{"inputs":[0,NaN],"target":1}',
+            b'{"inputs":[0,01],"target":1}',
+            b'{"inputs":[0,.5],"target":1}',
+            b'{"inputs":[0,1.],"target":1}',
+            b'{"inputs":[0,+1],"target":1}',
+            b'{"inputs":[0,0],"target":1,}',
+            b'{"inputs":[0,0,],"target":1}',
+            b'{"inputs":[0,0],"target":1}x',
+            b'{"inputs":[0,0],"target":1}{}',
+            b'{"inputs":[0,0],"target":1',
+            b'\xef\xbb\xbf{"inputs":[0,0],"target":1}',
+            b'{"inputs":[0,0],"target":1,"x":1}',
+            b'\x0c{"inputs":[0,0],"target":1}',
+            b'{"\\u0069nputs":[0,0],"target":1}',
+            b'{"inputs":[0,\xff],"target":1}',
+            b'{"inputs":[0,0],"target":1}\n\n',
+            b'{"inputs":[0,true],"target":1}',
+            b'{"inputs":null,"target":1}',
+            b'{"inputs":{},"target":1}',
         )
     },
     **{
         f"sequence {line!r}": File("a.jsonl", line, rules(TOKENS))
         for line in (
-            b'{"inputs":[1]}', b'{"inputs":[]}', b'{"inputs":[1,-1]}', b'{"inputs":[1,256]}', b'{"inputs":[1,2,3,4,5,6,7,8,9]}',
-            b'{"inputs":[1,2],"target":1}', b'{"inputs":[1,2.0]}',
+            b'{"inputs":[1]}',
+            b'{"inputs":[]}',
+            b'{"inputs":[1,-1]}',
+            b'{"inputs":[1,256]}',
+            b'{"inputs":[1,2,3,4,5,6,7,8,9]}',
+            b'{"inputs":[1,2],"target":1}',
+            b'{"inputs":[1,2.0]}',
         )
     },
-    "pixels above 255": File("a.jsonl", b'{"inputs":[0,256],"target":1}', rules({**PIXELS, "format": "jsonl", "maximum": "300"})),
-    "pixels that are not whole": File("a.jsonl", b'{"inputs":[0,1.0],"target":1}', rules({**PIXELS, "format": "jsonl"})),
+    "pixels above 255": File(
+        "a.jsonl", b'{"inputs":[0,256],"target":1}', rules({**PIXELS, "format": "jsonl", "maximum": "300"})
+    ),
+    "pixels that are not whole": File(
+        "a.jsonl", b'{"inputs":[0,1.0],"target":1}', rules({**PIXELS, "format": "jsonl"})
+    ),
     **{
         f"tensors {name}": File("a.safetensors", data, rules())
         for name, data in {
@@ -225,27 +280,43 @@ REFUSED = {
             "of whole numbers": encode_safetensors(np.zeros((1, 2), np.int64), np.array([1])),
             "without targets": encode_safetensors(np.zeros((1, 2), np.float32)),
             "of another shape": encode_safetensors(np.zeros((1, 3), np.float32), np.array([1])),
-            "with a name twice": framed(b'{"inputs":' + INPUTS + b',"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 16),
-            "with a real shape": framed(b'{"inputs":' + INPUTS.replace(b"[1,2]", b"[1.0,2]") + b',"targets":' + TARGETS + b"}", 16),
-            "with a gap": framed(b'{"inputs":' + INPUTS + b',"targets":' + TARGETS.replace(b"8,16", b"9,17") + b"}", 17),
-            "that overlap": framed(b'{"inputs":' + INPUTS + b',"targets":' + TARGETS.replace(b"8,16", b"0,8") + b"}", 8),
+            "with a name twice": framed(
+                b'{"inputs":' + INPUTS + b',"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 16
+            ),
+            "with a real shape": framed(
+                b'{"inputs":' + INPUTS.replace(b"[1,2]", b"[1.0,2]") + b',"targets":' + TARGETS + b"}", 16
+            ),
+            "with a gap": framed(
+                b'{"inputs":' + INPUTS + b',"targets":' + TARGETS.replace(b"8,16", b"9,17") + b"}", 17
+            ),
+            "that overlap": framed(
+                b'{"inputs":' + INPUTS + b',"targets":' + TARGETS.replace(b"8,16", b"0,8") + b"}", 8
+            ),
             "with bytes after them": framed(b'{"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 17),
             "with a field too many": framed(b'{"inputs":' + INPUTS[:-1] + b',"x":1},"targets":' + TARGETS + b"}", 16),
-            "with a text for a shape": framed(b'{"inputs":' + INPUTS.replace(b"[1,2]", b'["1",2]') + b',"targets":' + TARGETS + b"}", 16),
-            "with a number for metadata": framed(b'{"__metadata__":{"x":1},"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 16),
+            "with a text for a shape": framed(
+                b'{"inputs":' + INPUTS.replace(b"[1,2]", b'["1",2]') + b',"targets":' + TARGETS + b"}", 16
+            ),
+            "with a number for metadata": framed(
+                b'{"__metadata__":{"x":1},"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 16
+            ),
             "that are a list": framed(b'[{"inputs":' + INPUTS + b"}]", 8),
             "that are no JSON": framed(b'{"inputs":' + INPUTS + b",}", 8),
-            "after a mark of order": framed(b"\xef\xbb\xbf" + b'{"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 16),
+            "after a mark of order": framed(
+                b"\xef\xbb\xbf" + b'{"inputs":' + INPUTS + b',"targets":' + TARGETS + b"}", 16
+            ),
             "of a header without end": (2**63).to_bytes(8, "little") + b"{}",
             "that are null": framed(b'{"inputs":null,"targets":' + TARGETS + b"}", 8),
         }.items()
     },
-    "sequences with padding inside": File("a.safetensors", encode_safetensors(np.array([[1, 2, -1, 3, -1, -1, -1, -1]])), rules(TEXT)),
+    "sequences with padding inside": File(
+        "a.safetensors", encode_safetensors(np.array([[1, 2, -1, 3, -1, -1, -1, -1]])), rules(TEXT)
+    ),
     "sequences of one token": File("a.safetensors", encode_safetensors(np.array([[1] + [-1] * 7])), rules(TEXT)),
-}  # fmt: skip
+}
 
 ONLY_HERE = {
-    "digits of another script": File("a.csv", "x,y,target\n0,٠,2\n1,0.25,0\n".encode(), rules()),
+    "digits of another script": File("a.csv", "x,y,target\n0,\u0660,2\n1,0.25,0\n".encode(), rules()),
 }
 """What the command takes and the browser does not, for it cannot be sure."""
 
@@ -282,10 +353,46 @@ def test_convert_js__what_it_cannot_be_sure_of__is_sent_to_the_command(tmp_path:
 
 
 CELLS = (
-    "0", "1", "0.5", " .5", "5e-1 ", "+1", "-0", "1.", "1e0", "0x1", "1_0", "", " ", "nan", "inf", "-Infinity", "1e-9", "1e400",
-    "\u00a00.25", "0.25\u3000", "\x1c0.5", "\x850.5", "\ufeff0.5", '"0.5"', '"0,5"', '"0.""5"', "'1'", "0.1000000001",
-    "0.30000001192092896", "4.9e-324", "1e-46", "\x0b1\x0c", "1\x00", "1d", "١", '"1\n"', '"\r\n0.5"', "true", "２",
-)  # fmt: skip
+    "0",
+    "1",
+    "0.5",
+    " .5",
+    "5e-1 ",
+    "+1",
+    "-0",
+    "1.",
+    "1e0",
+    "0x1",
+    "1_0",
+    "",
+    " ",
+    "nan",
+    "inf",
+    "-Infinity",
+    "1e-9",
+    "1e400",
+    "\u00a00.25",
+    "0.25\u3000",
+    "\x1c0.5",
+    "\x850.5",
+    "\ufeff0.5",
+    '"0.5"',
+    '"0,5"',
+    '"0.""5"',
+    "'1'",
+    "0.1000000001",
+    "0.30000001192092896",
+    "4.9e-324",
+    "1e-46",
+    "\x0b1\x0c",
+    "1\x00",
+    "1d",
+    "\u0661",
+    '"1\n"',
+    '"\r\n0.5"',
+    "true",
+    "\uff12",
+)
 
 
 def tables(count: int, seed: int) -> Iterator[File]:
@@ -344,10 +451,16 @@ def test_convert_js__whatever_it_makes__validators_take(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("size", "chunk", "width"),
-    [(0, 1 << 20, 1024), (1, 1 << 20, 1024), (1 << 20, 1 << 20, 1024), ((1 << 20) + 1, 1 << 20, 1024), (3_000_000, 1 << 20, 1024)]
+    [
+        (0, 1 << 20, 1024),
+        (1, 1 << 20, 1024),
+        (1 << 20, 1 << 20, 1024),
+        ((1 << 20) + 1, 1 << 20, 1024),
+        (3_000_000, 1 << 20, 1024),
+    ]
     + [(size, 10, 3) for size in (10, 11, 29, 30, 31, 90, 91, 271)]
     + [(20_000, 10, 174)],
-)  # fmt: skip
+)
 def test_file_cid__any_size_and_cut__is_the_store_s(size: int, chunk: int, width: int) -> None:
     data = Random(size).randbytes(size)
     wanted = root(data, chunk, width)

@@ -338,7 +338,7 @@ def test_relay__uploads_at_once__are_bounded_by_number_and_by_bytes(bench: Bench
         def begin(address: str, size: int = 500) -> None:
             open_ones.enter_context(bench.relay.admitted({**OWN, "content-length": str(size)}, address))
 
-        for number in range(MOST_UPLOADS_OF_ONE):
+        for _ in range(MOST_UPLOADS_OF_ONE):
             begin("192.0.2.1")
         with pytest.raises(Refusal, match="at this moment"):
             begin("192.0.2.1")

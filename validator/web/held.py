@@ -1,7 +1,8 @@
 """What the relay holds, on disk: one small file a CID, so that what it may hold is bounded over restarts too.
 
-A file is written before its envelope is pinned and removed after it is unpinned. So after a kill at any instant there may
-be a note of something that is not pinned, which costs room until it is let go, and never a pin that nobody remembers.
+A file is written before its envelope is pinned and removed after it is unpinned. So after a kill at any instant there
+may be a note of something that is not pinned, which costs room until it is let go, and never a pin that nobody
+remembers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class HeldError(ValidatorError):
 
 
 class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One envelope: bytes, who sealed it (an address), and until when it is held unless it is submitted (Unix seconds)."""
+    """One envelope: bytes, who sealed it, and until when it is held unless it is submitted, in Unix seconds."""
 
     size: int
     contributor: str

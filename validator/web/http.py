@@ -1,5 +1,5 @@
-"""What holds for every answer: only GET and HEAD but where the relay takes envelopes, no script but our own files, nothing
-kept about the reader.
+"""What holds for every answer: only GET and HEAD but where the relay takes envelopes, no script but our own files,
+nothing kept about the reader.
 
 Plain ASGI, so it also wraps what the framework answers by itself.
 """

@@ -52,7 +52,7 @@ class Ledger:
 
     `facts`: all but submissions. `submitted[i]` has id i + 1, and was submitted while round `submitted_in[i]` was open.
     `at_close`: the validator set in the snapshot of a round. `manifests`: digests in order of version, from 1.
-    `recorded`: ids whose score was put on chain one by one. `granted`: to whom the steward gave the secret of a key epoch.
+    `recorded`: ids whose score was put on chain one by one. `granted`: who was given the secret of a key epoch.
     """
 
     facts: list[Fact] = field(default_factory=list)

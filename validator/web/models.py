@@ -212,8 +212,8 @@ class OnChain(Answer):
 
 
 class Question(Answer):
-    """A call that only asks, and what the chain answered this server: for a reader who asks through an endpoint of their
-    own before they believe it. `answer` is ABI-encoded.
+    """A call that only asks, and what the chain answered this server: for a reader who believes it only when their own
+    endpoint says the same. `answer` is ABI-encoded.
     """
 
     about: str
@@ -229,8 +229,8 @@ class Holder(Answer):
 
 
 class RelayTerms(Answer):
-    """What this server does with a sealed envelope that is posted to `path`, if its operator has turned that on: it puts
-    it into its IPFS node, and lets go of what was not submitted within `hold_seconds`.
+    """What this server does with a sealed envelope that is posted to `path`, if its operator wants it to: it puts it
+    into its IPFS node, and lets go of what was not submitted within `hold_seconds`.
     """
 
     path: str
@@ -242,8 +242,8 @@ class Terms(Answer):
 
     `round`, `places` (contributions that still fit) and `rules` (the manifest's `payload` and `limits`) are the open
     round's; `deposit` is in wei. `key`: X25519 public key of the newest key epoch. `holders`: who was given its secret,
-    besides the steward, who made it. `not_now`: why nothing would be accepted at the moment. `submit` is the selector of
-    `submit(digest, codec, size, keyEpoch)` of `registry`; `submitted` the topic of the event that tells the id. `latest`:
+    besides the steward, who made it. `not_now`: why nothing would be accepted at the moment. `submit`: selector of
+    `submit(digest, codec, size, keyEpoch)` of `registry`; `submitted`: topic of the event that tells the id. `latest`:
     the newest contribution of a final block; 0 before the first.
     """
 

@@ -1,9 +1,9 @@
 """Puts sealed envelopes into the operator's IPFS node for contributors who have none. Off unless it is asked for.
 
 It takes ciphertext from strangers, so every bound stands before the work: the request's head is judged before its body
-is read, the envelope's head as soon as it is here, and nothing is stored that is not an envelope for this DAO's key. What
-the relay holds is bounded in all; what nobody submits is let go, and so is what a final round has judged. It needs no
-key, and is refused in a home that has one: whoever signs takes no uploads.
+is read, the envelope's head as soon as it is here, and nothing is stored that is not headed as one for this DAO's key.
+What the relay holds is bounded in all; what nobody submits is let go, and so is what a final round has judged. It needs
+no key, and is refused in a home that has one: whoever signs takes no uploads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MOST_HEADER = 1024
 """Bytes of an envelope's header: one recipient takes about 500."""
 WINDOW_SECONDS = 600.0
 MOST_IN_WINDOW, MOST_OF_ONE = 120, 12
-"""Uploads that are begun within a window, in all and from one address. A proxy on this machine is not counted as one."""
+"""Uploads begun within a window, in all and from one address. A proxy on this machine is not counted as one."""
 LOOK_SECONDS = 60.0
 """What has run out is looked for no more often."""
 UPLOAD_SECONDS, UPLOAD_RATE = 30.0, 50_000
@@ -122,7 +122,7 @@ class Relay:
         try:
             if len(data) < min(FIXED, size):
                 return False
-            length = header_length(data[:FIXED], size)
+            length = header_length(bytes(data[:FIXED]), size)
             if length > MOST_HEADER:
                 raise Refusal(
                     422, f"not an envelope that this relay takes: its header has more than {MOST_HEADER} bytes"
@@ -236,7 +236,7 @@ def open_relay(source: Source, settings: Settings) -> Relay | None:
 
 
 def check_origin(headers: Mapping[str, str]) -> None:
-    """Only our own page may post: browsers say where a script comes from, and a script cannot change that. Raises Refusal."""
+    """Only our own page may post: browsers say where a request is from, and no script can change it. Raises Refusal."""
     origin, host = headers.get("origin", ""), headers.get("host", "")
     own = bool(host) and origin in (f"http://{host}", f"https://{host}")
     if not own or headers.get("sec-fetch-site", "same-origin") != "same-origin":

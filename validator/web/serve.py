@@ -78,8 +78,8 @@ class Bound(Protocol):
 
 
 def serve(view: View, settings: Settings) -> None:
-    """Serve the explorer, with the relay if the settings ask for it, until SIGTERM or Ctrl-C. Must be called from the main
-    thread. Raises ServeError, RelayError or HeldError.
+    """Serve the explorer, with the relay if the settings ask for it, until SIGTERM or Ctrl-C. Must be called from the
+    main thread. Raises ServeError, RelayError or HeldError.
     """
     source = Source(view)
     app = make_app(source, relay=open_relay(source, settings))
