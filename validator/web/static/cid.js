@@ -31,7 +31,9 @@ export async function fileCid(blob, chunk = CHUNK, width = WIDTH) {
 // One dag-pb block over its children: the links, then a UnixFS file without bytes of its own.
 async function node(parts) {
   const sum = (name) => parts.reduce((whole, part) => whole + part[name], 0);
-  const links = parts.map(({ cid, total }) => field(0x12, [0x0a, ...varint(cid.length), ...cid, 0x12, 0x00, 0x18, ...varint(total)]));
+  const links = parts.map(({ cid, total }) =>
+    field(0x12, [0x0a, ...varint(cid.length), ...cid, 0x12, 0x00, 0x18, ...varint(total)]),
+  );
   const meta = [0x08, 0x02, 0x18, ...varint(sum("size")), ...parts.flatMap(({ size }) => [0x20, ...varint(size)])];
   const data = Uint8Array.from([...links.flat(), ...field(0x0a, meta)]);
   return { cid: await cidOf(1, data), size: sum("size"), total: sum("total") + data.length };
@@ -52,7 +54,9 @@ async function cidOf(codec, data) {
 }
 
 function base32(data) {
-  let text = "", bits = 0, held = 0;
+  let text = "",
+    bits = 0,
+    held = 0;
   for (const byte of data) {
     held = (held << 8) | byte;
     for (bits += 8; bits >= 5; bits -= 5) text += BASE32[(held >> (bits - 5)) & 31];

@@ -11,7 +11,13 @@ const MOST_FILE = 512 * 2 ** 20;
 const FOLLOW_TRIES = 1800; // seconds
 const part = (name) => document.querySelector(`[data-step=${name}]`);
 const field = (name) => document.querySelector(`#${name}`);
-const steps = { file: part("file"), seal: part("seal"), store: part("store"), submit: part("submit"), follow: part("follow") };
+const steps = {
+  file: part("file"),
+  seal: part("seal"),
+  store: part("store"),
+  submit: part("submit"),
+  follow: part("follow"),
+};
 const order = Object.values(steps);
 
 // What was made so far: { payload, told } after the file, { envelope, cid, from, terms } after sealing.
@@ -26,7 +32,9 @@ async function ask(path) {
 
 /** Shows the steps up to `step`, and folds what comes after: it was made of something else. */
 function upTo(step) {
-  order.forEach((one) => { one.hidden = order.indexOf(one) > order.indexOf(step); });
+  order.forEach((one) => {
+    one.hidden = order.indexOf(one) > order.indexOf(step);
+  });
 }
 
 /** Runs what a button is for, one at a time; a fault is told in the step. */
@@ -34,31 +42,43 @@ function on(step, selector, act) {
   const button = step.querySelector(selector);
   button?.addEventListener("click", async () => {
     const buttons = [...document.querySelectorAll("[data-step] button")];
-    buttons.forEach((one) => { one.disabled = true; });
+    buttons.forEach((one) => {
+      one.disabled = true;
+    });
     try {
       await act();
     } catch (fault) {
       say(step, fault instanceof Refused ? `Not this way: ${fault.message}.` : plainly(fault), "bad");
     } finally {
-      buttons.forEach((one) => { one.disabled = false; });
+      buttons.forEach((one) => {
+        one.disabled = false;
+      });
     }
   });
 }
 
 /** A list of pairs, as text. */
 function tell(step, pairs) {
-  step.querySelector("dl").replaceChildren(...pairs.map(([name, value]) => {
-    const row = document.createElement("div"), term = document.createElement("dt"), words = document.createElement("dd");
-    term.textContent = name;
-    words.textContent = value;
-    words.className = "whole";
-    row.append(term, words);
-    return row;
-  }));
+  step.querySelector("dl").replaceChildren(
+    ...pairs.map(([name, value]) => {
+      const row = document.createElement("div"),
+        term = document.createElement("dt"),
+        words = document.createElement("dd");
+      term.textContent = name;
+      words.textContent = value;
+      words.className = "whole";
+      row.append(term, words);
+      return row;
+    }),
+  );
 }
 
 const count = (number) => number.toLocaleString("en-US");
-const listed = (id) => field(id).value.split(",").map((name) => name.trim()).filter(Boolean);
+const listed = (id) =>
+  field(id)
+    .value.split(",")
+    .map((name) => name.trim())
+    .filter(Boolean);
 
 function coin(wei) {
   const digits = BigInt(wei).toString().padStart(19, "0");
@@ -68,10 +88,20 @@ function coin(wei) {
 // 1: the file
 
 function options() {
-  const classes = field("classes").value.trim() ? field("classes").value.split(",").map((name) => name.trim()) : [];
-  if (field("classes").value.startsWith("@")) throw new Refused("name the classes themselves: a file of names is for the command line");
+  const classes = field("classes").value.trim()
+    ? field("classes")
+        .value.split(",")
+        .map((name) => name.trim())
+    : [];
+  if (field("classes").value.startsWith("@"))
+    throw new Refused("name the classes themselves: a file of names is for the command line");
   const whole = (id) => (field(id).value === "" ? undefined : Number(field(id).value));
-  const chosenOnes = { label: field("label").value.trim(), columns: listed("columns"), classes, documents: field("documents").value };
+  const chosenOnes = {
+    label: field("label").value.trim(),
+    columns: listed("columns"),
+    classes,
+    documents: field("documents").value,
+  };
   const [skip, take] = [whole("skip") ?? 0, whole("take") ?? null];
   if (!Number.isSafeInteger(skip) || skip < 0 || (take !== null && !(Number.isSafeInteger(take) && take > 0))) {
     throw new Refused("skip and take are whole numbers; take at least one record");
@@ -85,7 +115,8 @@ async function readFile() {
   made = {};
   const [file] = field("source").files;
   if (!file) throw new Refused("choose a file first");
-  if (file.size > MOST_FILE) throw new Refused(`the file has ${count(file.size)} bytes: this page reads up to ${count(MOST_FILE)}`);
+  if (file.size > MOST_FILE)
+    throw new Refused(`the file has ${count(file.size)} bytes: this page reads up to ${count(MOST_FILE)}`);
   say(steps.file, "The file is read.");
   const terms = await ask("/api/terms");
   if (!terms.rules) throw new Error(terms.fault ?? terms.not_now ?? "the DAO's rules are not to be had");
@@ -94,10 +125,17 @@ async function readFile() {
   tell(steps.file, [
     ["File", file.name],
     ["Records", count(done.records)],
-    done.tokens ? ["Tokens", `${count(done.tokens)}, ${count(done.classes)} different`] : ["Classes", `${count(done.classes)} different`],
+    done.tokens
+      ? ["Tokens", `${count(done.tokens)}, ${count(done.classes)} different`]
+      : ["Classes", `${count(done.classes)} different`],
     ["Payload", `${count(done.payload.length)} bytes, before sealing`],
-    ...(done.repeats ? [["Repeats", `${count(done.repeats)} records equal an earlier one of this file; they earn nothing`]] : []),
-    ...[...done.dropped].map(([reason, places]) => ["Left out", `${count(places.length)}: ${reason} (${places.slice(0, 3).join(", ")}${places.length > 3 ? ", …" : ""})`]),
+    ...(done.repeats
+      ? [["Repeats", `${count(done.repeats)} records equal an earlier one of this file; they earn nothing`]]
+      : []),
+    ...[...done.dropped].map(([reason, places]) => [
+      "Left out",
+      `${count(places.length)}: ${reason} (${places.slice(0, 3).join(", ")}${places.length > 3 ? ", …" : ""})`,
+    ]),
   ]);
   say(steps.file, "This is what will be sealed. Nothing has left your browser.", "good");
   upTo(steps.seal);
@@ -109,7 +147,8 @@ async function readFile() {
 function showWallets() {
   const found = offer(steps.seal);
   steps.seal.querySelector("button").hidden = !found;
-  if (!found) say(steps.seal, "No wallet was found in this browser. You need one, or validator contribute in a terminal.");
+  if (!found)
+    say(steps.seal, "No wallet was found in this browser. You need one, or validator contribute in a terminal.");
   else if (!made.envelope) say(steps.seal, "");
 }
 
@@ -118,7 +157,9 @@ async function checked(wallet, terms) {
   for (const { about, call, answer } of terms.questions) {
     const heard = await wallet("eth_call", [{ to: call.to, data: call.data }, "latest"]);
     if (String(heard).toLowerCase() !== answer.toLowerCase()) {
-      throw new Error(`your wallet's endpoint and this server do not agree about ${about}: reload the page; if it stays so, do not send anything here`);
+      throw new Error(
+        `your wallet's endpoint and this server do not agree about ${about}: reload the page; if it stays so, do not send anything here`,
+      );
     }
   }
 }
@@ -130,14 +171,18 @@ async function sealFile() {
   const from = await account(wallet);
   const terms = await ask("/api/terms");
   if (terms.not_now) throw new Error(`nothing would be accepted now: ${terms.not_now}`);
-  if (JSON.stringify(terms.rules) !== made.rules) throw new Error("a round with other rules has opened meanwhile: read the file again");
+  if (JSON.stringify(terms.rules) !== made.rules)
+    throw new Error("a round with other rules has opened meanwhile: read the file again");
   await onChain(wallet, `0x${terms.chain_id.toString(16)}`);
   await checked(wallet, terms);
   const key = Uint8Array.from(terms.key.slice(2).match(/../g), (byte) => parseInt(byte, 16));
   const { chain_id, contract, key_epoch } = terms;
   const envelope = await seal(made.payload, [key], { chain_id, contract, key_epoch, contributor: from });
   const most = terms.rules.limits.envelope_bytes;
-  if (envelope.size > most) throw new Refused(`sealed, the payload takes ${count(envelope.size)} bytes, ${count(most)} are accepted: leave records out`);
+  if (envelope.size > most)
+    throw new Refused(
+      `sealed, the payload takes ${count(envelope.size)} bytes, ${count(most)} are accepted: leave records out`,
+    );
   const cid = await fileCid(envelope);
   made = { ...made, envelope, cid, from, terms };
   tell(steps.seal, [
@@ -146,7 +191,11 @@ async function sealFile() {
     ["Key", `${terms.key}, as your wallet's endpoint says too`],
     ["CID", cid.text],
   ]);
-  say(steps.seal, "Sealed. Only who holds the secret of this key epoch can open it; nothing has left your browser yet.", "good");
+  say(
+    steps.seal,
+    "Sealed. Only who holds the secret of this key epoch can open it; nothing has left your browser yet.",
+    "good",
+  );
   showStore();
   upTo(steps.store);
 }
@@ -154,7 +203,8 @@ async function sealFile() {
 // 3: into IPFS
 
 function showStore() {
-  const link = steps.store.querySelector("a[download]"), name = `${made.cid.text}.envelope`;
+  const link = steps.store.querySelector("a[download]"),
+    name = `${made.cid.text}.envelope`;
   URL.revokeObjectURL(link.href);
   link.href = URL.createObjectURL(made.envelope);
   link.download = name;
@@ -171,14 +221,20 @@ async function relay() {
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   // It may store what it likes; what is submitted is what was sealed here.
-  if (answer.cid !== made.cid.text) throw new Error(`this server answers with the CID ${answer.cid}, which is not that of your envelope: add the file yourself`);
+  if (answer.cid !== made.cid.text)
+    throw new Error(
+      `this server answers with the CID ${answer.cid}, which is not that of your envelope: add the file yourself`,
+    );
   await stored("This server's IPFS node holds it, under the CID that was computed here.");
 }
 
 async function pasted() {
   const text = field("cid").value.trim();
   if (!text) throw new Refused("paste the CID that your node printed");
-  if (text !== made.cid.text) throw new Refused(`this is not the CID of your envelope, ${made.cid.text}: add the file with exactly these options`);
+  if (text !== made.cid.text)
+    throw new Refused(
+      `this is not the CID of your envelope, ${made.cid.text}: add the file with exactly these options`,
+    );
   await stored("Your node holds it under this CID. Keep it reachable until the round has judged it.");
 }
 
@@ -187,7 +243,10 @@ async function stored(words) {
   const { terms, envelope, cid } = made;
   const word = (value) => BigInt(value).toString(16).padStart(64, "0");
   const data = `${terms.submit}${cid.digest.slice(2)}${word(cid.codec)}${word(envelope.size)}${word(terms.key_epoch)}`;
-  made = { ...made, call: { from: made.from, to: terms.registry, data, value: `0x${BigInt(terms.deposit).toString(16)}` } };
+  made = {
+    ...made,
+    call: { from: made.from, to: terms.registry, data, value: `0x${BigInt(terms.deposit).toString(16)}` },
+  };
   tell(steps.submit, [
     ["Round", String(terms.round)],
     ["Deposit", `${coin(terms.deposit)} coin; it comes back unless the data are refused`],
@@ -198,25 +257,34 @@ async function stored(words) {
   steps.submit.querySelector("button").hidden = false;
   say(steps.submit, "");
   upTo(steps.submit);
-  await price(chosen(steps.seal), made.call).catch((fault) => say(steps.submit, `It would be refused now. ${plainly(fault)}`, "bad"));
+  await price(chosen(steps.seal), made.call).catch((fault) =>
+    say(steps.submit, `It would be refused now. ${plainly(fault)}`, "bad"),
+  );
 }
 
 // 4: on chain
 
 async function submit() {
-  const { terms, call } = made, wallet = chosen(steps.seal);
+  const { terms, call } = made,
+    wallet = chosen(steps.seal);
   say(steps.submit, "Your wallet is asked.");
-  if ((await account(wallet)).toLowerCase() !== made.from.toLowerCase()) throw new Error(`the envelope is sealed in the name of ${made.from}: choose that account in your wallet, or seal again`);
+  if ((await account(wallet)).toLowerCase() !== made.from.toLowerCase())
+    throw new Error(
+      `the envelope is sealed in the name of ${made.from}: choose that account in your wallet, or seal again`,
+    );
   await onChain(wallet, `0x${terms.chain_id.toString(16)}`);
   const fresh = await ask("/api/terms");
   if (fresh.not_now) throw new Error(`nothing would be accepted now: ${fresh.not_now}`);
-  if (fresh.key_epoch !== terms.key_epoch || fresh.deposit !== terms.deposit) throw new Error("the key or the deposit has changed meanwhile: seal again");
+  if (fresh.key_epoch !== terms.key_epoch || fresh.deposit !== terms.deposit)
+    throw new Error("the key or the deposit has changed meanwhile: seal again");
   await price(wallet, call);
   say(steps.submit, "Confirm the transaction in your wallet.");
   const hash = await wallet("eth_sendTransaction", [call]);
   say(steps.submit, `Sent as ${hash}. Waiting for it to be mined.`);
   const receipt = await mined(wallet, hash, "the transaction failed; perhaps the round closed in between: try again");
-  const event = receipt.logs.find(({ address, topics }) => address.toLowerCase() === terms.registry && topics[0] === terms.submitted);
+  const event = receipt.logs.find(
+    ({ address, topics }) => address.toLowerCase() === terms.registry && topics[0] === terms.submitted,
+  );
   if (!event) throw new Error(`transaction ${hash} submitted nothing: look at it in your wallet`);
   say(steps.submit, `Submitted in block ${BigInt(receipt.blockNumber)}, by transaction ${hash}.`, "good");
   steps.submit.querySelector("button").hidden = true;
@@ -246,8 +314,13 @@ async function follow(id) {
   }
   const found = await ask(`/api/contributions/${id}`);
   link.hidden = false;
-  const where = found.round === null ? "It waits for a round to open." : `It is in round ${found.round}, which is ${found.phase}.`;
-  say(steps.follow, `${where} ${found.status ? `${found.words}.` : "It has no score yet; its page tells how it goes on."}`, "good");
+  const where =
+    found.round === null ? "It waits for a round to open." : `It is in round ${found.round}, which is ${found.phase}.`;
+  say(
+    steps.follow,
+    `${where} ${found.status ? `${found.words}.` : "It has no score yet; its page tells how it goes on."}`,
+    "good",
+  );
 }
 
 on(steps.file, "button", readFile);
@@ -255,7 +328,10 @@ on(steps.seal, "button", sealFile);
 on(steps.store, "[data-act=relay]", relay);
 on(steps.store, "[data-act=paste]", pasted);
 on(steps.submit, "button", submit);
-field("source").addEventListener("change", () => { upTo(steps.file); say(steps.file, ""); });
+field("source").addEventListener("change", () => {
+  upTo(steps.file);
+  say(steps.file, "");
+});
 document.querySelector("#contribute").hidden = false;
 upTo(steps.file);
 watch(showWallets);

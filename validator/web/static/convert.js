@@ -25,17 +25,22 @@ class Unfit extends Error {} // one record cannot be taken; its message is the r
  */
 export function convert(name, bytes, schema, options = {}) {
   const suffix = suffixOf(name);
-  if (SHELL_ONLY.includes(suffix)) throw new Refused(`${suffix} files are read by the command line only: validator contribute`);
+  if (SHELL_ONLY.includes(suffix))
+    throw new Refused(`${suffix} files are read by the command line only: validator contribute`);
   const reader = READERS[suffix];
   for (const one of ["label", "columns", "classes", "documents"]) {
     const given = Array.isArray(options[one]) ? options[one].length : options[one];
-    if (given && !reader?.meant.includes(one)) throw new Refused(`the choice of ${one} says nothing about this file: leave it empty`);
+    if (given && !reader?.meant.includes(one))
+      throw new Refused(`the choice of ${one} says nothing about this file: leave it empty`);
   }
   const dropped = new Map();
-  const payload = reader ? encode(schema, chosen(reader.read(bytes, suffix, schema, options), schema, options, dropped)) : own(bytes, suffix, schema, options);
+  const payload = reader
+    ? encode(schema, chosen(reader.read(bytes, suffix, schema, options), schema, options, dropped))
+    : own(bytes, suffix, schema, options);
   const found = parse(schema, payload);
   const records = found.inputs.length / schema.values;
-  if (records < schema.leastRecords) throw new Refused(`${records} records: at least ${schema.leastRecords} are wanted`);
+  if (records < schema.leastRecords)
+    throw new Refused(`${records} records: at least ${schema.leastRecords} are wanted`);
   return { payload, records, dropped, ...described(schema, found, records) };
 }
 
@@ -46,7 +51,8 @@ function suffixOf(name) {
 }
 
 function own(bytes, suffix, schema, { skip = 0, take = null }) {
-  if (bytes.length > schema.mostBytes) throw new Refused(`a payload of ${bytes.length} bytes: at most ${schema.mostBytes} are accepted`);
+  if (bytes.length > schema.mostBytes)
+    throw new Refused(`a payload of ${bytes.length} bytes: at most ${schema.mostBytes} are accepted`);
   const format = PAYLOADS[suffix] ?? schema.format;
   if (format === schema.format && !skip && take === null) return bytes;
   const { inputs, targets } = parse(schema, bytes, format);
@@ -58,7 +64,8 @@ function own(bytes, suffix, schema, { skip = 0, take = null }) {
 
 // The records to take. Reading ends with the last of them, or with the first too many.
 function chosen(samples, schema, { skip = 0, take = null }, dropped) {
-  const most = take === null ? Infinity : take, rows = [];
+  const most = take === null ? Infinity : take,
+    rows = [];
   let seen = 0;
   while (rows.length < most) {
     const { done, value } = samples.next();
@@ -67,7 +74,10 @@ function chosen(samples, schema, { skip = 0, take = null }, dropped) {
       dropped.set(value.reason, [...(dropped.get(value.reason) ?? []), value.place]);
     } else if (++seen > skip) {
       rows.push(value);
-      if (rows.length > schema.mostRecords) throw new Refused(`more than ${schema.mostRecords} records, and no contribution may hold more: choose with skip and take`);
+      if (rows.length > schema.mostRecords)
+        throw new Refused(
+          `more than ${schema.mostRecords} records, and no contribution may hold more: choose with skip and take`,
+        );
     }
   }
   checkDropped(rows.length, dropped);
@@ -82,7 +92,9 @@ function checkDropped(taken, dropped) {
   if (count <= taken && taken) return;
   if (!count) throw new Refused("the file holds no record, or none is left after those skipped");
   const [reason, places] = [...dropped].reduce((most, one) => (one[1].length > most[1].length ? one : most));
-  throw new Refused(`${count} of ${count + taken} records do not fit; ${reason} (${places.length} of them, first ${places[0]})`);
+  throw new Refused(
+    `${count} of ${count + taken} records do not fit; ${reason} (${places.length} of them, first ${places[0]})`,
+  );
 }
 
 function described(schema, { inputs, targets }, records) {
@@ -107,7 +119,8 @@ function* sampled(place, make) {
 // Tables
 
 function* table(bytes, suffix, schema, options) {
-  if (schema.sequence) throw new Refused("this is a table, but the DAO takes sequences of tokens: give text or JSON Lines");
+  if (schema.sequence)
+    throw new Refused("this is a table, but the DAO takes sequences of tokens: give text or JSON Lines");
   const labelled = labelReader(options.classes ?? [], schema.classes);
   const rows = tableRows(utf8(bytes, "the table", false), suffix === ".tsv" ? "\t" : ",");
   const header = tableHeader(rows);
@@ -123,9 +136,18 @@ function* table(bytes, suffix, schema, options) {
 
 // Rows that are not blank, by the rules of Python's csv in its strict mode: [number of the last line, cells].
 function* tableRows(text, delimiter) {
-  let cells = [], cell = "", at = 0, line = 0, state = "start";
-  const close = () => { cells.push(cell); cell = ""; };
-  const refuse = (words) => { throw new Refused(`this is no table in UTF-8, near line ${line}: ${words}`); };
+  let cells = [],
+    cell = "",
+    at = 0,
+    line = 0,
+    state = "start";
+  const close = () => {
+    cells.push(cell);
+    cell = "";
+  };
+  const refuse = (words) => {
+    throw new Refused(`this is no table in UTF-8, near line ${line}: ${words}`);
+  };
   const add = (letter) => {
     cell += letter;
     if (cell.length > MOST_CELL && [...cell].length > MOST_CELL) refuse(`a cell has more than ${MOST_CELL} characters`);
@@ -134,7 +156,8 @@ function* tableRows(text, delimiter) {
     const end = lineEnd(text, at);
     line++;
     for (; at < end; at++) {
-      const letter = text[at], breaks = letter === "\n" || letter === "\r";
+      const letter = text[at],
+        breaks = letter === "\n" || letter === "\r";
       if (state === "quoted") {
         if (letter === '"') state = "quote";
         else add(letter);
@@ -174,14 +197,16 @@ function lineEnd(text, at) {
 
 function tableHeader(rows) {
   const header = (rows.next().value?.[1] ?? []).map(strip);
-  if (!header.length || header.every(isNumber)) throw new Refused("the table has no header: its first line must name the columns");
+  if (!header.length || header.every(isNumber))
+    throw new Refused("the table has no header: its first line must name the columns");
   const twice = header.find((name, place) => header.indexOf(name) !== place);
   if (twice !== undefined) throw new Refused(`the table has more than one column called ${quoted(twice)}`);
   return header;
 }
 
 function columnOf(header, name) {
-  if (!header.includes(name)) throw new Refused(`the table has no column ${quoted(name)}; it has ${header.join(", ").slice(0, 200)}`);
+  if (!header.includes(name))
+    throw new Refused(`the table has no column ${quoted(name)}; it has ${header.join(", ").slice(0, 200)}`);
   return header.indexOf(name);
 }
 
@@ -193,9 +218,15 @@ function labelColumn(header, wanted) {
 }
 
 function dataColumns(header, label, wanted, schema) {
-  const columns = wanted.length ? wanted.map((name) => columnOf(header, name)) : [...header.keys()].filter((column) => column !== label);
-  if (columns.includes(label)) throw new Refused(`the label column ${quoted(header[label])} cannot be among the columns`);
-  if (columns.length !== schema.values) throw new Refused(`${columns.length} columns besides the label are to be taken, a record has ${schema.values} values: choose columns`);
+  const columns = wanted.length
+    ? wanted.map((name) => columnOf(header, name))
+    : [...header.keys()].filter((column) => column !== label);
+  if (columns.includes(label))
+    throw new Refused(`the label column ${quoted(header[label])} cannot be among the columns`);
+  if (columns.length !== schema.values)
+    throw new Refused(
+      `${columns.length} columns besides the label are to be taken, a record has ${schema.values} values: choose columns`,
+    );
   return columns;
 }
 
@@ -210,13 +241,16 @@ function fit(values, schema) {
   const isReal = schema.dtype === "float32";
   if (!isReal && !values.every(Number.isInteger)) throw new Unfit("a value is not a whole number");
   const [least, most] = isReal ? [schema.minimum, schema.maximum] : [schema.low, schema.high];
-  if (values.some((value) => value < least || value > most)) throw new Unfit(`a value lies outside ${least} to ${most}`);
+  if (values.some((value) => value < least || value > most))
+    throw new Unfit(`a value lies outside ${least} to ${most}`);
   return values.map((value) => Math.min(Math.max(isReal ? Math.fround(value) : value, schema.low), schema.high) + 0); // no -0
 }
 
 function labelReader(names, classes) {
   if (names.length && (names.length !== classes || new Set(names).size !== classes || !names.every(Boolean))) {
-    throw new Refused(`${names.length} class names are given: the DAO tells ${classes} classes apart, name each of them once`);
+    throw new Refused(
+      `${names.length} class names are given: the DAO tells ${classes} classes apart, name each of them once`,
+    );
   }
   return (cell) => {
     if (names.length) {
@@ -225,7 +259,8 @@ function labelReader(names, classes) {
     }
     if (!isNumber(cell)) throw new Unfit(`label ${quoted(cell)} is no number: name the classes in order`);
     const number = toNumber(cell);
-    if (!(number >= 0 && number < classes && Number.isInteger(number))) throw new Unfit(`label ${quoted(cell)} is no class: they are 0 to ${classes - 1}`);
+    if (!(number >= 0 && number < classes && Number.isInteger(number)))
+      throw new Unfit(`label ${quoted(cell)} is no class: they are 0 to ${classes - 1}`);
     return number + 0;
   };
 }
@@ -235,13 +270,18 @@ const quoted = (words) => `'${words.slice(0, 40)}'`;
 // Python's white space, which is not JavaScript's; a number may stand between all of it but the first four.
 const SPACE = "\\t\\n\\v\\f\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const STRIP = new RegExp(`^[\\x1c-\\x1f${SPACE}]+|[\\x1c-\\x1f${SPACE}]+$`, "g");
-const NUMBER = new RegExp(`^[${SPACE}]*([+-]?)(?:((?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)|(inf(?:inity)?)|nan)[${SPACE}]*$`, "i");
+const NUMBER = new RegExp(
+  `^[${SPACE}]*([+-]?)(?:((?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)|(inf(?:inity)?)|nan)[${SPACE}]*$`,
+  "i",
+);
 
 const strip = (words) => words.replace(STRIP, "");
 
 function isNumber(cell) {
   if (!NUMBER.test(cell) && NUMBER.test(cell.replace(/\p{Nd}/gu, "0"))) {
-    throw new Refused("the table writes numbers in digits other than 0 to 9: use the command line, validator contribute");
+    throw new Refused(
+      "the table writes numbers in digits other than 0 to 9: use the command line, validator contribute",
+    );
   }
   return NUMBER.test(cell);
 }
@@ -255,8 +295,12 @@ function toNumber(cell) {
 // Text
 
 function* text(bytes, suffix, schema, options) {
-  if (!schema.sequence) throw new Refused("this is text, but the DAO takes records with a class, not sequences of tokens");
-  if (schema.classes < BYTES) throw new Refused(`the DAO's vocabulary has ${schema.classes} tokens, bytes are ${BYTES}: its tokenizer works on the command line only`);
+  if (!schema.sequence)
+    throw new Refused("this is text, but the DAO takes records with a class, not sequences of tokens");
+  if (schema.classes < BYTES)
+    throw new Refused(
+      `the DAO's vocabulary has ${schema.classes} tokens, bytes are ${BYTES}: its tokenizer works on the command line only`,
+    );
   for (const [place, tokens] of options.documents === "files" ? [["the file", bytes]] : textLines(bytes)) {
     if (tokens.length < LEAST_TOKENS) yield { place, reason: `fewer than ${LEAST_TOKENS} tokens` };
     for (let start = 0; start + LEAST_TOKENS <= tokens.length; start += schema.values) {
@@ -269,7 +313,7 @@ function* text(bytes, suffix, schema, options) {
 
 function* textLines(bytes) {
   let number = 0;
-  for (let start = 0; start < bytes.length; ) {
+  for (let start = 0; start < bytes.length;) {
     const next = bytes.indexOf(10, start);
     const line = bytes.subarray(start, next < 0 ? bytes.length : next);
     let end = line.length;

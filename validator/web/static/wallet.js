@@ -33,7 +33,8 @@ async function question(panel, ask) {
 }
 
 async function act(panel) {
-  const button = panel.querySelector("button"), ask = chosen(panel);
+  const button = panel.querySelector("button"),
+    ask = chosen(panel);
   button.disabled = true;
   panel.dataset.busy = "yes";
   say(panel, "Your wallet is asked.");

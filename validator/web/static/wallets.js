@@ -1,7 +1,9 @@
 // The reader's own wallets (EIP-1193): where they are, and how to ask one. What they answer is compared, never run.
 
-const DECLINED = 4001, UNKNOWN_CHAIN = 4902;
-const RECEIPT_EVERY = 1000, RECEIPT_TRIES = 600; // milliseconds; ten minutes in all
+const DECLINED = 4001,
+  UNKNOWN_CHAIN = 4902;
+const RECEIPT_EVERY = 1000,
+  RECEIPT_TRIES = 600; // milliseconds; ten minutes in all
 
 // Wallets announce themselves (EIP-6963); older ones are only found as window.ethereum.
 const announced = [];
@@ -26,7 +28,8 @@ window.dispatchEvent(new Event("eip6963:requestProvider"));
 
 /** Fills the panel's list of wallets; its label is shown only if there is a choice. Gives how many there are. */
 export function offer(panel) {
-  const select = panel.querySelector("select"), found = choices();
+  const select = panel.querySelector("select"),
+    found = choices();
   select.closest("label").hidden = found.length < 2;
   select.replaceChildren(...found.map((wallet, index) => new Option(wallet.name, String(index))));
   return found.length;
@@ -80,6 +83,7 @@ export async function mined(ask, hash, failed) {
 
 export function plainly(fault) {
   if (fault && fault.code === DECLINED) return "You declined; nothing was sent.";
-  if (fault && fault.code === UNKNOWN_CHAIN) return "Your wallet does not know this chain: add it there, then try again.";
+  if (fault && fault.code === UNKNOWN_CHAIN)
+    return "Your wallet does not know this chain: add it there, then try again.";
   return `That did not work: ${String((fault && fault.message) || fault).slice(0, 300)}`;
 }
