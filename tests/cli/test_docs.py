@@ -17,7 +17,7 @@ ELSEWHERE = {
     "./scripts/test": "scripts/test",
     "source .venv/bin/activate": "scripts/environment",
     "export VALIDATOR_HOME=": "tests/cli/test_documented.py",
-    "python scripts/verify.py ": "tests/integration/test_audit.py",
+    "python scripts/verify.py ": "tests/integration/test_second_verifier.py",
     "docker compose --file docker/compose.operator.yml ": "tests/docker/test_compose.py",
     "useradd ": "tests/docker/test_systemd.py",
     "python3 -m venv /opt/poc-validator": "tests/docker/test_systemd.py",
