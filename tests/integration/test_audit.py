@@ -24,6 +24,7 @@ from validator.audit.verify import verify
 from validator.chain.typed_data import attestation_data
 from validator.chain.types import ScoreLeaf
 from validator.content import Cid
+from validator.demo.dao import STAKE
 from validator.envelope import generate_keypair
 from validator.envelope.format import read_head
 from validator.envelope.keys import wrap
@@ -358,7 +359,12 @@ def first(case: Case) -> Line:
 MUTATIONS: dict[str, tuple[Callable[[Case], Case], int, str, str]] = {
     "signature": (forge_signature, 1, "signatures", "2 of 3 signatures are good"),
     "signer": (other_signer, 1, "signatures", "0 of 3 signatures are good"),
-    "quorum": (drop_two_attestations, 1, "quorum", "33.33 % of the weight on the final answer: 1"),
+    "quorum": (
+        drop_two_attestations,
+        1,
+        "quorum",
+        f"33.33 % of the weight on the final answer: {STAKE:,} of {3 * STAKE:,}",
+    ),
     "chain": (lambda c: edit(c, chain_id=2), 1, "domain", "chain 2, contract"),
     "contract": (lambda c: edit(c, contract="0x" + "33" * 20), 1, "domain", "contract 0x3333"),
     "round": (lambda c: edit(c, round=9), 1, "domain", "round 9"),

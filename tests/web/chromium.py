@@ -120,6 +120,13 @@ class Browser:
             if found["impact"] in ("serious", "critical")
         ]
 
+    def contrasts(self) -> list[tuple[float, str]]:
+        """Contrast (WCAG 2.2) of every text in a table that scrolls, the worse of against bare paper and against
+        the shade at the table's side at its darkest; each with the text. axe does not look through gradients.
+        """
+        found = self.run(f"return ({CONTRASTS})()")
+        return [(float(ratio), str(words)) for ratio, words in found]
+
     def sideways(self) -> int:
         """By how many pixels the page is wider than its window."""
         return int(self.run("return document.documentElement.scrollWidth - window.innerWidth"))
@@ -141,6 +148,43 @@ class Browser:
             assert time.monotonic() < deadline, "the page did not come to it in time"
             time.sleep(0.02)
 
+
+CONTRASTS = """() => {
+  const rgba = (text) => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255);
+  };
+  const property = (name) => rgba(getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a), 1];
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ratio = (one, other) => {
+    const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const paper = property("--paper"), shade = over(property("--shade"), paper);
+  const ends = (element) => {
+    for (let at = element; !at.classList.contains("scroll"); at = at.parentElement) {
+      const own = rgba(getComputedStyle(at).backgroundColor);
+      if (own[3] === 1) return [own];
+      if (own[3] > 0) return [over(own, paper), over(own, shade)];
+    }
+    return [paper, shade];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll(".scroll table *")) {
+    const texts = [...element.childNodes].filter((node) => node.nodeType === 3);
+    const words = texts.map((node) => node.data.trim()).join("");
+    if (!words || !element.checkVisibility()) continue;
+    const ink = rgba(getComputedStyle(element).color);
+    const ratios = ends(element).map((ground) => ratio(over(ink, ground), ground));
+    found.push([Math.min(...ratios), words.slice(0, 40)]);
+  }
+  return found;
+}"""
+"""canvas paints with premultiplied alpha: an 8-bit shade is read back to within 1/255 of its colour or so."""
 
 # As wallets do: put into every page before its own scripts, announced by EIP-6963. What it is asked is answered from
 # outside of the page, whose policy forbids all connections but to its own server.

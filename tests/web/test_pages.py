@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from fastapi.testclient import TestClient
 
+from tests.web.big import ByCid, big_round
 from tests.web.conftest import Played
 from tests.web.support import event, scripted
 from validator.actions.connect import view_of
@@ -327,3 +329,17 @@ def test_round__digest_in_the_event_is_another__shown_as_not_good(played: Played
 
     assert f"Digest 0x{digest.hex()}" in seen
     assert "✗ signature NOT good" in seen and "✗ another answer than the final one" in seen
+
+
+def test_round__very_small_scores__the_ticks_of_each_axis_differ(played: Played, tmp_path: Path) -> None:
+    view = big_round(played, ByCid(tmp_path), 40)
+    page = TestClient(make_app(Source(view))).get("/rounds/1").text
+
+    drawn = [re.findall(r'<text class="(?:axis|id)"[^>]*>([^<]*)<', figure) for figure in page.split("<figure")[1:]]
+
+    assert len(drawn) == 2
+    for labels in drawn:
+        scores = [label for label in labels if "." in label]
+        assert len(scores) > 2
+        assert len(set(scores)) == len(scores)
+        assert all(re.search("[1-9]", label) for label in scores if float(label))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,7 +22,7 @@ from validator.web.answers.validators import validators_answer
 from validator.web.distribution import Distribution, distribution
 from validator.web.models import RelayTerms
 from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
-from validator.web.picture import Picture, picture
+from validator.web.picture import Picture, Tick, picture
 from validator.web.source import Source
 
 SMALL = 10**12
@@ -48,6 +49,7 @@ class Pages:
             utc=words.utc,
             status_word=words.status_word,
             product=math.prod,
+            ticks=_ticks,
             reason=words.reason_words,
             pretty=lambda document: json.dumps(document, indent=2, sort_keys=True),
         )
@@ -126,6 +128,12 @@ def make_pages(pages: Pages) -> APIRouter:
         return RedirectResponse(_place(q.strip()), 303)
 
     return router
+
+
+def _ticks(ticks: Sequence[Tick], digits: int, least: int = 0) -> list[tuple[float, str]]:
+    """Where each tick of an axis stands, and what it says."""
+    told = words.axis([tick.value for tick in ticks], digits, least)
+    return [(tick.y, label) for tick, label in zip(ticks, told, strict=True)]
 
 
 def _place(text: str) -> str:
