@@ -223,7 +223,7 @@ class InjectedWallet:
     """A wallet in the browser with a real key on a real chain; it confirms everything unless told to decline."""
 
     def __init__(self, browser: Browser, w3: Web3, signer: LocalSigner) -> None:
-        self._browser, self._w3, self._signer = browser, w3, signer
+        self._browser, self._w3, self.signer = browser, w3, signer
         self.chain = hex(w3.eth.chain_id)
         self.declines = False
         self.tells: str | None = None  # to every eth_call, in place of the chain's answer
@@ -260,7 +260,7 @@ class InjectedWallet:
 
     def _do(self, method: str, params: list[Any]) -> Any:
         if method == "eth_requestAccounts":
-            return [self._signer.address.lower()]
+            return [self.signer.address.lower()]
         if method == "eth_chainId":
             return self.chain
         if method == "wallet_switchEthereumChain":
@@ -283,9 +283,9 @@ class InjectedWallet:
         raise WalletFault(4200, f"this wallet has no {method}")
 
     def _send(self, wanted: dict[str, Any]) -> str:
-        assert wanted["from"] == self._signer.address.lower()
+        assert wanted["from"] == self.signer.address.lower()
         self.sent.append(wanted)
-        eth, me = self._w3.eth, self._signer.address
+        eth, me = self._w3.eth, self.signer.address
         value = int(wanted.get("value", "0x0"), 16)
         call = {"from": me, "to": Web3.to_checksum_address(wanted["to"]), "data": wanted["data"], "value": value}
         transaction = {
@@ -297,4 +297,4 @@ class InjectedWallet:
             "maxPriorityFeePerGas": 0,
             "type": 2,
         }
-        return "0x" + bytes(eth.send_raw_transaction(self._signer.sign_transaction(transaction))).hex()
+        return "0x" + bytes(eth.send_raw_transaction(self.signer.sign_transaction(transaction))).hex()

@@ -31,7 +31,9 @@ from validator.stages.node import Node
 from validator.stages.open import payload_schema
 from validator.stages.round import tick
 from validator.web.app import make_app
-from validator.web.relay import open_relay
+from validator.web.held import HeldFiles
+from validator.web.models import Relayed
+from validator.web.relay import Relay, open_relay
 from validator.web.source import Source
 
 NAME = '"><img src=x onerror=alert(1)>.csv'
@@ -206,6 +208,49 @@ def test_contribute__a_wallet_whose_endpoint_knows_another_key__nothing_is_seale
 
     assert place.shown() == ["file", "seal"]
     assert place.browser.complaints() == []
+
+
+def test_contribute__a_server_that_stores_something_else__is_found_out_and_nothing_is_submitted(place: Place) -> None:
+    class Liar(Relay):
+        def store(self, data: bytes | bytearray) -> Relayed:
+            return Relayed(cid=str(Cid.of("raw", b"something else")), size=len(data))
+
+    source = Source(place.world.wallet)
+    held = HeldFiles(place.folder / "lies", place.world.wallet.store)
+    honest = place.browser.url
+    with served(make_app(source, relay=Liar(source, held, 1 << 20))) as url:
+        place.browser.url = url
+        place.sealed(place.folder / "mine.safetensors")
+        place.click("store", "[data-act=relay]")
+        place.reaches("store", "which is not that of your envelope")
+        assert place.shown() == ["file", "seal", "store"]
+    place.browser.url = honest
+
+
+def test_contribute__an_account_without_coin__is_told_before_it_is_asked_to_sign(place: Place) -> None:
+    rich, place.wallet.signer = place.wallet.signer, LocalSigner(secrets.token_bytes(32))
+    try:
+        place.sealed(place.folder / "mine.safetensors")
+        place.click("store", "[data-act=relay]")
+        place.reaches("submit", "It would be refused now.")
+        sent = len(place.wallet.sent)
+        place.click("submit")
+        place.reaches("submit", "That did not work")
+        assert len(place.wallet.sent) == sent
+    finally:
+        place.wallet.signer = rich
+
+
+def test_contribute__another_choice_after_reading__what_was_read_is_put_away(place: Place) -> None:
+    place.sealed(place.folder / "mine.safetensors")
+    take = place.browser.driver.find_element("id", "take")
+    place.browser.run("arguments[0].closest('details').open = true", take)
+    take.send_keys("9")
+
+    assert place.shown() == ["file"]
+    place.click("file")
+    place.reaches("file", "This is what will be sealed")
+    assert "Records\n9" in place.browser.text("[data-step=file] dl")
 
 
 def test_contribute__page__accessible_in_every_step_and_on_a_phone(place: Place, table: Path) -> None:

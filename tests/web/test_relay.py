@@ -56,6 +56,7 @@ class Bench:
     most: int = 1 << 20
     moment: float = 1000.0
     today: float = 1_700_000_000.0
+    held: HeldFiles | None = None
     relay: Relay = field(init=False)
     client: TestClient = field(init=False)
 
@@ -66,8 +67,10 @@ class Bench:
     def restart(self) -> None:
         """As after a restart of the server: all that stays is on disk."""
         source = Source(self.view)
-        held = HeldFiles(self.folder / "relay", self.store)
-        self.relay = Relay(source, held, self.most, lambda: self.moment, lambda: self.today)
+        if self.held is not None:
+            self.held.close()
+        self.held = HeldFiles(self.folder / "relay", self.store)
+        self.relay = Relay(source, self.held, self.most, lambda: self.moment, lambda: self.today)
         self.client = TestClient(make_app(source, relay=self.relay), base_url="http://testserver")
 
     def envelope(self, payload: bytes = b"x" * 100, contributor: str = STRANGER, **changes: object) -> bytes:
@@ -474,6 +477,20 @@ def test_open_relay__content_that_can_only_be_read__is_refused(played: Played, t
     with pytest.raises(RelayError, match="can only be read: add kubo:URL or local:PATH"):
         open_relay(Source(view), load_settings(tmp_path, relay=True))
     assert open_relay(Source(view), load_settings(tmp_path)) is None
+
+
+def test_held_files__another_process_has_them__is_refused_in_one_line(bench: Bench) -> None:
+    with pytest.raises(HeldError, match=r"another process relays from .*: give each a home of its own"):
+        HeldFiles(bench.folder / "relay", bench.store)
+
+
+def test_relay__a_folder_that_cannot_be_written__is_told_without_its_name(bench: Bench) -> None:
+    (bench.folder / "relay").rmdir()
+
+    status, said = bench.post(bench.envelope())
+
+    assert (status, str(bench.folder) in said) == (507, False)
+    assert bench.pins() == []
 
 
 def test_held_files__something_else_in_the_folder__is_refused_in_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ remembers.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -31,16 +33,28 @@ class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HeldFiles:
-    """The envelopes of one folder, pinned in `store`. One process at a time; its caller takes turns."""
+    """The envelopes of one folder, pinned in `store`. For one thread at a time; close it."""
 
     def __init__(self, folder: Path, store: LayeredStore) -> None:
-        """Raises HeldError for a folder that cannot be made or read, or that holds something else."""
+        """Raises HeldError for a folder that cannot be made or read, that another process has, or that holds something
+        else: two would each count only what they took themselves.
+        """
         self._folder, self._store = folder, store
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._entries = dict(_read(path) for path in folder.iterdir() if not path.name.endswith(".part"))
-        except OSError as error:
-            raise HeldError(f"the relay's folder {folder}: {error.strerror}") from None
+        with ExitStack() as opened:
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock = opened.enter_context(folder.with_suffix(".lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._entries = dict(_read(path) for path in folder.iterdir() if not path.name.endswith(".part"))
+            except BlockingIOError:
+                raise HeldError(f"another process relays from {folder.parent}: give each a home of its own") from None
+            except OSError as error:
+                raise HeldError(f"the relay's folder {folder}: {error.strerror}") from None
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        self._opened.close()
 
     def size(self) -> int:
         """Bytes held."""

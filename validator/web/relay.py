@@ -32,7 +32,7 @@ from validator.envelope import (
 from validator.errors import ValidatorError
 from validator.settings import Settings
 from validator.web.answers.terms import now, why_not
-from validator.web.held import Held, HeldFiles
+from validator.web.held import Held, HeldError, HeldFiles
 from validator.web.models import Relayed, RelayTerms
 from validator.web.source import Source
 
@@ -147,7 +147,7 @@ class Relay:
         try:
             with self._storing:  # so that what is let go and what is put at the same time do not meet
                 cid = self._held.put(root(sealed), sealed, entry)
-        except ContentError as fault:
+        except (ContentError, HeldError) as fault:
             log.warning("an envelope could not be stored", error=str(fault))
             raise Refusal(
                 507, "this relay's IPFS node does not take the file now; add it to a node of your own"

@@ -307,7 +307,15 @@ async function follow(id) {
   link.textContent = `Contribution ${id}`;
   link.href = `/contributions/${id}`;
   say(steps.follow, `It is contribution ${id}. The explorer shows it once its block is final.`);
-  const isFinal = await until(async () => (await ask("/api/terms")).latest >= id, FOLLOW_TRIES);
+  // A server that does not answer for a moment is asked again: what was submitted stays submitted.
+  const isFinal = await until(
+    () =>
+      ask("/api/terms").then(
+        ({ latest }) => latest >= id,
+        () => false,
+      ),
+    FOLLOW_TRIES,
+  );
   if (!isFinal) {
     say(steps.follow, `It is contribution ${id}; its block is not final yet. Its page will be there once it is.`);
     return;
@@ -328,10 +336,13 @@ on(steps.seal, "button", sealFile);
 on(steps.store, "[data-act=relay]", relay);
 on(steps.store, "[data-act=paste]", pasted);
 on(steps.submit, "button", submit);
-field("source").addEventListener("change", () => {
-  upTo(steps.file);
-  say(steps.file, "");
-});
+// What was read before is no longer what is chosen.
+for (const name of ["source", "label", "columns", "classes", "documents", "skip", "take"]) {
+  field(name).addEventListener("input", () => {
+    upTo(steps.file);
+    say(steps.file, "");
+  });
+}
 document.querySelector("#contribute").hidden = false;
 upTo(steps.file);
 watch(showWallets);
