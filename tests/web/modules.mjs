@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 
 const folder = pathToFileURL(process.argv[2] + "/").href;
 const { convert } = await import(folder + "convert.js");
-const { Refused, schemaOf } = await import(folder + "payload.js");
+const { Refused, schemaOf } = await import(folder + "rules.js");
 const { fileCid } = await import(folder + "cid.js");
 
 const acts = {

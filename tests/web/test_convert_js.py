@@ -336,6 +336,16 @@ def parse_lines_or_tensors(payload: bytes, by: PayloadRules) -> np.ndarray:
     return PARSERS[by.payload.format](payload, payload_schema(by)).arrays["inputs"]
 
 
+def test_convert_js__a_hostile_file__takes_time_in_proportion_to_its_size(tmp_path: Path) -> None:
+    """A cell of white space, and a table of which nothing fits: an expression or a list could take hours."""
+    spaces = b"x,y,target\n" + b"0,0," + b" " * 131_000 + b"x\n"
+    misfits = b"x,y,target\n" + b"z,z,z\n" * 200_000
+
+    told = [found for _, _, found in both([File("a.csv", spaces, rules()), File("a.csv", misfits, rules())], tmp_path)]
+
+    assert ["do not fit" in found["refused"] for found in told] == [True, True]
+
+
 def test_convert_js__what_the_command_refuses__is_refused_in_words(tmp_path: Path) -> None:
     for name, (_, wanted, found) in zip(REFUSED, both(list(REFUSED.values()), tmp_path), strict=True):
         assert wanted is None, f"{name}: the command takes it"
@@ -415,7 +425,7 @@ def tables(count: int, seed: int) -> Iterator[File]:
         yield File("a.csv", text.encode(), by, part)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_convert_js__any_table__gives_the_command_s_bytes_or_is_refused(tmp_path: Path, seed: int) -> None:
     taken = 0
     for file, wanted, found in both(list(tables(400, seed)), tmp_path):

@@ -25,13 +25,11 @@ from validator.web.source import Source
 from validator.web.uploads import make_uploads
 
 MACHINE_PATHS = ("/api/", "/live", "/health", "/ready", "/metrics")
+SCRIPTS = ("wallet", "wallets", "contribute", "convert", "table", "payload", "rules", "tensors", "lines", "seal", "cid")
 STATIC = {
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
-    **{
-        f"{name}.js": "text/javascript; charset=utf-8"
-        for name in ("wallet", "wallets", "seal", "cid", "payload", "convert", "contribute")
-    },
+    **{f"{name}.js": "text/javascript; charset=utf-8" for name in SCRIPTS},
 }
 RETRY_SECONDS = "2"
 
@@ -75,7 +73,9 @@ def _add_static(app: FastAPI) -> None:
     def static(name: str) -> Response:
         if name not in files:
             raise Absent("there is no such file")
-        return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": "public, max-age=3600"})
+        # Scripts import each other: after an upgrade none may meet an older one.
+        kept = "no-cache" if name.endswith(".js") else "public, max-age=3600"
+        return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": kept})
 
 
 def _add_health(app: FastAPI, source: Source, nodes: Mapping[str, Vitals], registry: CollectorRegistry) -> None:

@@ -1,11 +1,11 @@
 // The page /contribute: a file becomes a payload, the payload an envelope, both in this browser; the envelope goes into
 // IPFS, and the reader's wallet submits its CID. Of the file itself nothing leaves the browser.
 
-import { fileCid } from "/static/cid.js";
-import { convert } from "/static/convert.js";
-import { Refused, schemaOf } from "/static/payload.js";
-import { seal } from "/static/seal.js";
-import { account, chosen, mined, offer, onChain, plainly, say, until, watch } from "/static/wallets.js";
+import { fileCid } from "./cid.js";
+import { convert } from "./convert.js";
+import { Refused, schemaOf } from "./rules.js";
+import { seal } from "./seal.js";
+import { account, chosen, mined, offer, onChain, plainly, say, until, watch } from "./wallets.js";
 
 const MOST_FILE = 512 * 2 ** 20;
 const FOLLOW_TRIES = 1800; // seconds

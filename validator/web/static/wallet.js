@@ -1,7 +1,7 @@
 // Hands a prepared contract call to the reader's own wallet: to send it, as the claim of earnings, or only to ask it, as
 // the check of a score. The page says everything without this file; it adds the buttons.
 
-import { account, chosen, mined, offer, onChain, plainly, say, watch } from "/static/wallets.js";
+import { account, chosen, mined, offer, onChain, plainly, say, watch } from "./wallets.js";
 
 const panels = [...document.querySelectorAll("[data-wallet]")];
 
