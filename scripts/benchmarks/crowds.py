@@ -32,7 +32,9 @@ LARGE = (
     ("clean",) * 22 + ("narrow",) * 6 + ("half",) * 4 + ("wrong",) * 4 + ("noise",) * 3 + ("stale",) * 3 + ("copy",) * 6
 )
 """So many that what is accepted outgrows the anchor several times over: about all that digits can give."""
-CROWDS = {"small": KINDS, "large": LARGE}
+DEMONSTRATION = tuple(kind for kind in KINDS if kind not in ("stale", "copy"))
+CROWDS = {"small": KINDS, "large": LARGE, "demonstration": DEMONSTRATION}
+GOOD = ("clean", "narrow", "second")
 GARBAGE = ("half", "wrong", "noise", "stale")
 ABOUT = {
     "clean": "novel records of all topics",
@@ -41,16 +43,22 @@ ABOUT = {
     "wrong": "all of them",
     "noise": "records of nothing",
     "stale": "near-copies of what the DAO trained on",
-    "copy": "near-copies of an earlier clean or narrow contribution",
+    "copy": "near-copies of an earlier clean or narrow contribution that was accepted",
+    "second": "the same of one that was not, so that nobody was paid for what they bring",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A contribution and what is wrong with it."""
+    """A contribution and what is wrong with it; `copied` is the place of the offer that a near-copy was made of."""
 
     kind: str
     records: Records
+    copied: int | None = None
+
+    def seen(self, accepted: Sequence[bool]) -> str:
+        """Its kind, once it is known which offers were accepted."""
+        return self.kind if self.copied is None or accepted[self.copied] else "second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +106,10 @@ def crowd(dao: Dao, seed: int, of: Sequence[str] = KINDS) -> list[Offer]:
                 anchor.select(torch.from_numpy(rng.permutation(len(anchor))[: len(records)])), rng, classes
             )
         offers.append(Offer(kind, records))
-    good = [offer for offer in offers if offer.kind in ("clean", "narrow")]
+    good = [place for place, offer in enumerate(offers) if offer.kind in ("clean", "narrow")]
     for _ in range(of.count("copy")):
-        offers.append(Offer("copy", nearly(good[int(rng.integers(len(good)))].records, rng, classes)))
+        place = good[int(rng.integers(len(good)))]
+        offers.append(Offer("copy", nearly(offers[place].records, rng, classes), place))
     return offers
 
 
@@ -129,6 +138,7 @@ def alone(estimator: str, **params: float) -> Callable[[Dao, list[Offer], int], 
 
 ESTIMATORS: dict[str, Callable[[Dao, list[Offer], int], Scores]] = {
     "response, in order": in_order(),
+    "response, in order, no control": in_order(control=0),
     "response, alone": alone("response"),
     "classical": alone("classical"),
     "ekfac": alone("ekfac"),
@@ -187,12 +197,12 @@ def _rho(left: Tensor, right: Tensor) -> float:
     return float(spearman(left.unsqueeze(1), right.unsqueeze(1)))
 
 
-def shares(offers: list[Offer], payable: Tensor) -> dict[str, float]:
+def shares(kinds: list[str], payable: Tensor) -> dict[str, float]:
     """Share of the pool by kind, if it is divided by payable score."""
     total = max(float(payable.sum()), 1e-30)
-    kinds = dict.fromkeys(offer.kind for offer in offers)
     return {
-        kind: sum(float(p) for o, p in zip(offers, payable, strict=True) if o.kind == kind) / total for kind in kinds
+        kind: sum(float(p) for own, p in zip(kinds, payable, strict=True) if own == kind) / total
+        for kind in dict.fromkeys(kinds)
     }
 
 
@@ -213,15 +223,14 @@ def judged(
             truth = gains(dao, pairs_alone(dao, offers), truth_seeds) if truth is None else truth
             own = truth
         rho, ceiling = agreement(scores.values, own)
-        share = shares(offers, verdict.payable())
-        kinds = [offer.kind for offer in offers]
+        kinds = [offer.seen(accepted.tolist()) for offer in offers]
         yield {
             "world": dao.world.name,
             "seed": seed,
             "estimator": name,
             "rho": rho,
             "ceiling": ceiling,
-            "share": share,
+            "share": shares(kinds, verdict.payable()),
             "seconds": verdict.seconds,
             "reference": len(dao.problem.anchor)
             + sum(len(o.records) for o, a in zip(offers, accepted, strict=True) if a),
@@ -234,20 +243,22 @@ def judged(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each world and estimator, the mean over crowds and the worst."""
-    columns = ["world", "estimator", "crowds", "Spearman", "ceiling", "ratio"]
-    columns += ["good", "near-copies", "garbage", "worst garbage", "seconds", "reference"]
+    columns = ["world", "estimator", "crowds", "of ceiling", "worst", "good", "worst", "near-copies"]
+    columns += ["garbage", "worst", "seconds", "reference"]
     lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for world, name in dict.fromkeys((row["world"], row["estimator"]) for row in rows):
         own = [row for row in rows if (row["world"], row["estimator"]) == (world, name)]
-        bad = [sum(row["share"].get(kind, 0) for kind in GARBAGE) for row in own]
-        good = np.mean([row["share"]["clean"] + row["share"]["narrow"] for row in own])
-        copies = np.mean([row["share"].get("copy", 0) for row in own])
-        rho, ceiling, seconds = (float(np.mean([row[key] for row in own])) for key in ("rho", "ceiling", "seconds"))
-        numbers = (f"{rho:.3f}", f"{ceiling:.3f}", f"{rho / max(ceiling, 1e-9):.2f}", f"{good:.1%}", f"{copies:.1%}")
-        reference = f"{np.mean([row['reference'] for row in own]):.0f}"
-        words = (
-            world, name, str(len(own)), *numbers, f"{np.mean(bad):.1%}", f"{max(bad):.1%}", f"{seconds:.1f}", reference
-        )  # fmt: skip
+        ratios = [row["rho"] / max(row["ceiling"], 1e-9) for row in own]
+        good, copies, bad = (
+            [sum(row["share"].get(kind, 0) for kind in kinds) for row in own] for kinds in (GOOD, ("copy",), GARBAGE)
+        )
+        words = [world, name, str(len(own)), f"{np.mean(ratios):.3f}", f"{min(ratios):.3f}"]
+        words += [f"{np.mean(good):.1%}", f"{min(good):.1%}", f"{np.mean(copies):.1%}"]
+        words += [f"{np.mean(bad):.1%}", f"{max(bad):.1%}"]
+        words += [
+            f"{np.mean([row['seconds'] for row in own]):.1f}",
+            f"{np.mean([row['reference'] for row in own]):.0f}",
+        ]
         lines.append("| " + " | ".join(words) + " |")
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.rounds.test_score import MANIFEST
 from tests.web.test_picture import line
 from validator.actions.why import deposit_words, why
+from validator.influence.training import ResponseSettings
 from validator.manifest import Manifest
 from validator.rounds.earnings import divide_pool, payable_score
 from validator.rounds.evidence import FORMAT, Evidence, Line, Versions
@@ -48,7 +49,7 @@ def bundle(lines: list[Line], pool: int = 0) -> Evidence:
     digests: dict[str, Any] = dict.fromkeys(DIGESTS, "00" * 32)
     numbers: dict[str, Any] = dict.fromkeys(NUMBERS, 0)
     place: dict[str, Any] = {"chain_id": 1, "contract": "0x" + "11" * 20, "round": 1, "attempt": 1, "pool": pool}
-    versions = Versions(exact=2, influence=2, rounds=2)
+    versions = Versions(exact=2, influence=3, rounds=2)
     return Evidence(format=FORMAT, versions=versions, contributions=lines, earnings=[], **place, **digests, **numbers)
 
 
@@ -83,6 +84,23 @@ def test_why__rule_that_bound__is_named_with_its_number(
     manifest = ruled(**rules)
 
     assert words in reasons(manifest, judged(manifest, scores))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "params", "told"),
+    [
+        ("response", {}, ResponseSettings().control > 0),
+        ("response", {"control": "0.5"}, True),
+        ("response", {"control": 0}, False),
+        ("response", {"control": "0"}, False),
+        ("classical", {}, False),
+    ],
+)
+def test_why__gains_stand_against_a_control__is_told(estimator: str, params: dict[str, int | str], told: bool) -> None:
+    other = MANIFEST.estimator.model_copy(update={"name": estimator, "params": params})
+    manifest = ruled().model_copy(update={"estimator": other})
+
+    assert ("under false names of their classes" in reasons(manifest, judged(manifest, (40, 10)))) is told
 
 
 def test_why__records_known_before__are_counted_in_words() -> None:

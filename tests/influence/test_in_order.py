@@ -182,14 +182,6 @@ def test_in_order__runs_that_just_fit_into_most_steps__are_those_of_any_length(
     assert float(shorter.values[1]) != float(free.values[1])
 
 
-def test_settings__bound_of_a_run__leaves_the_crowds_of_the_benchmarks_as_they_were() -> None:
-    """The longest runs of docs/scoring.md: a crowd of digits of which all is accepted, and Brown's with all good."""
-    bound, digits, brown = ResponseSettings().most_steps, (10, 731), (8, 895)
-    for epochs, records in (digits, brown):
-        assert math.ceil(epochs * records / ResponseSettings().batch) <= bound
-    assert bound == 256
-
-
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_in_order__reference_larger_than_a_run_takes__changes_no_bit_by_chunk(
     problem: Problem, digits: Records, chunk: int

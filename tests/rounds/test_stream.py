@@ -25,8 +25,8 @@ PARAMS: dict[str, dict[str, int]] = {
     "classical": {"iterations": 2, "folds": 2},
 }
 KNOWN = {
-    "response": "09c8acb124a4fa2b181b821c574d0502ffcb98440832cf9c75d040d6c8988652",
-    "classical": "0b9595e49935d58779477498c9d15b2d8c5aa6226bd622f126382824addc8293",
+    "response": "468fc6aa92a88fb86bcbc20a8f07074f81f2cbca8e091b9f554c4a790bfe52d3",
+    "classical": "47a5d9916663fc914ec32d594f77a21d7ff461eecfdc20c5c1a96e412e00d973",
 }
 """SHA-256 over bundle, hashes, records and probes of `crowd`, computed before rounds were judged in a stream."""
 

@@ -47,6 +47,8 @@ def _scored(line: Line, manifest: Manifest) -> Iterator[str]:
         f"{_count(line.records)} scored together: with them the model's {objective} on the DAO's queries {turn} by "
         f"{points(abs(line.raw))} thousandths, with a standard error of {points(line.stderr)}."
     )
+    if _has_control(manifest):
+        yield "What the same records gain under false names of their classes, if anything, is off already."
     kappa = f"{rules.kappa_milli / 1000:g}"
     left = line.raw - -(-rules.kappa_milli * line.stderr // 1000)
     yield f"Doubt is not paid: {kappa} times the standard error comes off, which leaves {points(left)}."
@@ -54,6 +56,11 @@ def _scored(line: Line, manifest: Manifest) -> Iterator[str]:
         yield f"That is below the floor of {points(rules.floor)}."
     if 0 < line.payable < left:
         yield f"At most {points(rules.contribution_cap)} are payable to one contribution."
+
+
+def _has_control(manifest: Manifest) -> bool:
+    """Whether gains stand against a control run: by default 1 of `influence`, which is not imported here for torch."""
+    return manifest.estimator.name == "response" and float(manifest.estimator.params.get("control", 1)) > 0
 
 
 def _paid(line: Line, evidence: Evidence, manifest: Manifest, amount: Amounts) -> Iterator[str]:

@@ -46,7 +46,7 @@ config = { inputs = 64, hidden = [64], classes = 10, activation = "relu" }
 name = "response"
 
 [estimator.params]
-epochs = 10
+epochs = 10  # half of the default: all validators of the demonstration share one machine
 batch = 32
 rows = 8
 replicas = 8

@@ -27,7 +27,7 @@ from validator.settings import Settings, load_settings
 VALIDATORS = 3
 POLL_SECONDS, BLOCK_SECONDS = 0.4, 0.4
 COIN = 10**18
-ROUND_SECONDS = 240.0
+ROUND_SECONDS = 600.0
 
 
 @dataclass(slots=True)

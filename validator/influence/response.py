@@ -9,6 +9,10 @@ is accepted, the reference grows by its records, its trained networks become the
 and the baseline is trained anew. Accepted values then telescope: their sum is about the gain of training on everything
 that was accepted. So a near-copy of what was accepted adds nothing, and data split over many accounts earn together
 what they would in one.
+
+Networks that have settled gain by any shock, noise included. So in order a value above zero has to stand against a
+control: the same run of the same records under false names of their classes. What the control gains as well no label
+has taught, and it is taken off.
 """
 
 from __future__ import annotations
@@ -162,9 +166,14 @@ class Response:
         with exact(), torch.no_grad():
             scores = [_summary(self._drop(place, found).unsqueeze(0), per_query=False) for found in objectives]
         verdicts = [end is not None and accepts(*_fixed(one)) for one, end in zip(scores, ends, strict=True)]
-        for position, accepted in enumerate(verdicts):
-            end = ends[position]
-            if not accepted or end is None:
+        done = 0
+        while done < len(parts):
+            position = next((later for later in range(done, len(parts)) if verdicts[later]), len(parts) - 1)
+            some = slice(done, position + 1)  # controls of what is behind an acceptable part might be for nothing
+            scores[some] = self._controlled(trials, place, parts[some], scores[some], batch)
+            done, end = position + 1, ends[position]
+            verdicts[position] = verdicts[position] and accepts(*_fixed(scores[position]))
+            if not verdicts[position] or end is None:
                 continue
             try:
                 following = trials.arrive(end, grown.with_more(place.reference, parts[position]))
@@ -175,6 +184,19 @@ class Response:
             else:
                 return scores[: position + 1], following, verdicts
         return scores, place, verdicts
+
+    def _controlled(
+        self, trials: Trials, place: Place, parts: Sequence[Records], scores: Sequence[Scores], batch: int
+    ) -> list[Scores]:
+        """`scores` of `parts` from a place, less what the controls of those above zero gain."""
+        found = list(scores)
+        above = [position for position, one in enumerate(scores) if self.settings.control and float(one.values[0]) > 0]
+        objectives = trials.controls(place, [parts[position] for position in above], batch)
+        with exact(), torch.no_grad():
+            for position, objective in zip(above, objectives, strict=True):
+                gain = _likely_gain(self._drop(place, objective), self.settings.control)
+                found[position] = Scores(found[position].values - gain, found[position].stderr)
+        return found
 
     def _drop(self, place: Place, found: Tensor | None) -> Tensor:
         """Drop of the objective, float32 (replicas, queries), from what a run found; the worst if it found nothing."""
@@ -297,6 +319,15 @@ def _summary(drops: Tensor, per_query: bool) -> Scores:
         return Scores(by_query, torch.zeros_like(by_query))
     by_replica = exactly.mean(2)
     return Scores(by_query.mean(1), torch.sqrt(_variance_of_mean(by_query) + _variance_of_mean(by_replica)))
+
+
+def _likely_gain(drops: Tensor, deviations: float) -> Tensor:
+    """What drops float32 (replicas, queries) of a control come to, float64 (1,): their mean and so many standard
+    deviations of a replica, which has false names of its own; nothing below zero.
+    """
+    by_replica = drops.to(torch.float64).mean(1).unsqueeze(0)
+    deviation = torch.sqrt(_variance_of_mean(by_replica) * by_replica.shape[1])
+    return (by_replica.mean(1) + deviations * deviation).clamp(min=0)
 
 
 def _variance_of_mean(sample: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from validator.influence.errors import InfluenceError
 
-VERSION = 2
+VERSION = 3
 """Changes with every change of a score's bits; part of the manifest and of every probe file."""
 
 Seed = int | bytes

@@ -14,6 +14,9 @@ runs, of which the baseline's is one.
 Runs come in replicas: as many schedules, each with networks of its own. All runs of a replica share the order of the
 reference, and contributions of one size share the order of their rows (common random numbers), so that a difference
 between two runs is the contribution, not the luck of a schedule.
+
+A control run is the same run of the same records with every class called by another's name, another in each replica:
+what it gains, no label has taught.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from torch import Tensor
 from validator.exact.random import Stream
 from validator.influence.descent import Descent
 from validator.influence.problem import Problem, Weights, spread
-from validator.influence.records import Records, concat
+from validator.influence.records import NO_TARGET, Records, concat
 from validator.influence.settings import Settings, limited
 
 _QUERIES = 512
@@ -48,13 +51,17 @@ class ResponseSettings(Settings):
     time in proportion to its contributions, without a bound by the square of what it accepts. A bounded run takes a
     random part of the reference.
 
+    In order, what has a value above zero is also run as its own control, unless `control` is 0: the control's gain, its
+    mean over the replicas and `control` standard deviations of them, is taken off the value if it is above zero.
+
     Nothing kept is right where the anchor is what the model learnt from; with an anchor that is a small part of it, or
-    a model too large to train anew, keep 1 and perturb 0, and `refresh` shakes nothing. Keep runs short, or refresh:
-    with long runs from networks that have settled a contribution of noise turns into a regulariser, and regularisers
-    lower the objective too. What is refreshed must have the steps to learn its data again (docs/scoring.md).
+    a model too large to train anew, keep 1 and perturb 0, and `refresh` shakes nothing. Without a control keep runs to
+    10 epochs, or refresh: with long runs from networks that have settled a contribution of noise turns into a
+    regulariser, and regularisers lower the objective too. What is refreshed must have the steps to learn its data again
+    (docs/scoring.md).
     """
 
-    epochs: int = limited("epochs", 10, 1, 10_000)
+    epochs: int = limited("epochs", 20, 1, 10_000)
     batch: int = limited("batch", 32, 1, 2**16)
     rows: int = limited("rows", 8, 1, 2**16)
     adam: int = limited("adam", 0, 0, 1)
@@ -68,6 +75,7 @@ class ResponseSettings(Settings):
     most_steps: int = limited("most_steps", 256, 0, 2**24, later=True)
     refresh: float = limited("refresh", 0.0, 0.0, 1.0, later=True)
     cool: int = limited("cool", 0, 0, 1, later=True)
+    control: float = limited("control", 1.0, 0.0, 10.0)
 
 
 class Training:
@@ -112,10 +120,11 @@ class Training:
         parts: Sequence[Records] = (),
         replicas: range | None = None,
         most: int | None = None,
+        control: bool = False,
     ) -> Weights:
         """Train from `start` (replicas, 1, ...) on the reference and each of `parts`, to (replicas, len(parts), ...);
         without parts on the reference alone, to (replicas, 1, ...). `replicas`: which of all schedules these are, by
-        default all. `most` ends a run after so many steps: a trial.
+        default all. `most` ends a run after so many steps: a trial. `control`: the parts' classes are renamed.
         """
         which = range(self.settings.replicas) if replicas is None else replicas
         runs, batch = max(1, len(parts)), min(self.settings.batch, len(reference))
@@ -124,6 +133,7 @@ class Training:
         own = self._rows_of(parts, steps, which)
         pool = concat(parts) if parts else None
         scale = self._scale(len(reference), batch, [len(part) for part in parts], which)
+        turns = self._turns(which).repeat_interleave(runs) if control else None
         weights = {name: w.expand(-1, runs, *w.shape[2:]).flatten(0, 1) for name, w in start.items()}
         settings = self.settings
         descent = Descent(
@@ -133,6 +143,8 @@ class Training:
             rows = _taken(reference, common[:, step].unsqueeze(1).expand(-1, runs, -1))
             if pool is not None:
                 added = _taken(pool, own[:, :, step])
+                if turns is not None:
+                    added = added[0], renamed(added[1], turns, self.problem.classes)
                 rows = (torch.cat([rows[0], added[0]], 1), torch.cat([rows[1], added[1]], 1))
             heat = cooled(step, steps) if settings.cool else 1.0
             weights = descent.step(weights, self._gradient(weights, *rows, scale), heat)
@@ -189,6 +201,14 @@ class Training:
             self._orders[key] = order.reshape(shape)
         return self._orders[key]
 
+    def _turns(self, replicas: range) -> Tensor:
+        """By how much a control renames classes in each replica, int64 (replicas,) in 1 .. classes - 1: all different
+        while there are enough.
+        """
+        others = max(1, self.problem.classes - 1)
+        turns = Stream(self._seed, "response/control").sample(others, min(others, self.settings.replicas)) + 1
+        return turns[torch.arange(replicas.start, replicas.stop) % len(turns)]
+
     def _scale(self, reference: int, batch: int, parts: Sequence[int], replicas: range) -> Tensor:
         """Weights of one step's rows, float32 (replicas * runs, rows): the sampled estimate of the mean over reference
         and contribution.
@@ -207,6 +227,12 @@ def cooled(step: int, steps: int) -> float:
     """
     done = step / steps
     return 1 - done * done * (3 - 2 * done)
+
+
+def renamed(targets: Tensor, turns: Tensor, classes: int) -> Tensor:
+    """Targets int64 (networks, ...), all classes of a network moved on by its one of `turns` (networks,), around."""
+    moved = (targets + spread(turns.to(targets.device), targets)) % classes
+    return torch.where(targets == NO_TARGET, targets, moved)
 
 
 def _taken(records: Records, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,11 +38,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """Some contributions in some replicas, `batch` contributions at a time."""
+    """Some contributions in some replicas, `batch` contributions at a time; or their controls, whose networks nobody
+    needs.
+    """
 
     replicas: range
     parts: tuple[Records, ...]
     batch: int
+    control: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +96,28 @@ class Trials:
         self, place: Place, parts: Sequence[Records], batch: int, done: Callable[[int], None] | None = None
     ) -> tuple[list[Tensor | None], list[Weights | None]]:
         """For each of `parts`: objective float32 (replicas, queries), networks (replicas, 1, ...); None where lost.
-
-        Few parts are cut by replicas as well, so that all workers have something to do. `done` counts parts.
+        `done` counts parts.
         """
+        return self._spread(place, parts, batch, done)
+
+    def controls(self, place: Place, parts: Sequence[Records], batch: int) -> list[Tensor | None]:
+        """Objective float32 (replicas, queries) of the control of each of `parts`; None where lost."""
+        return self._spread(place, parts, batch, control=True)[0]
+
+    def _spread(
+        self,
+        place: Place,
+        parts: Sequence[Records],
+        batch: int,
+        done: Callable[[int], None] | None = None,
+        control: bool = False,
+    ) -> tuple[list[Tensor | None], list[Weights | None]]:
+        """Few parts are cut by replicas as well, so that all workers have something to do."""
         width = self._engine.width
         pieces = cut(len(parts), width, longest=batch)
         slices = cut(self._replicas, -(-width // max(1, len(pieces))))
         shards = [
-            Shard(replicas, tuple(parts[piece.start : piece.stop]), batch * self._replicas // len(replicas))
+            Shard(replicas, tuple(parts[piece.start : piece.stop]), batch * self._replicas // len(replicas), control)
             for piece in pieces
             for replicas in slices
         ]
@@ -143,10 +160,13 @@ def try_parts(runs: Training, start: Weights, reference: Records, shard: Shard) 
     begin = _some(start, shard.replicas)
 
     def tried(positions: Sequence[int]) -> Tensor:
-        trained = runs.run(begin, reference, [shard.parts[position] for position in positions], shard.replicas)
+        some = [shard.parts[position] for position in positions]
+        trained = runs.run(begin, reference, some, shard.replicas, control=shard.control)
         found = runs.objective(trained).transpose(0, 1)
         for column, position in enumerate(positions):
-            ends[position] = {name: w[:, column : column + 1].clone() for name, w in trained.items()}
+            ends[position] = (
+                {} if shard.control else {name: w[:, column : column + 1].clone() for name, w in trained.items()}
+            )
         return found
 
     with exact(), torch.no_grad():
