@@ -127,10 +127,12 @@ def _multiply(left: Residues, right: Residues, block: int, dtype: torch.dtype) -
     sums = torch.empty(len(MODULI) * max(b - a for a, b in tiles) * width, dtype=torch.int32, device=device)
     for start, stop in tiles:
         part = sums[: len(MODULI) * (stop - start) * width].view(len(MODULI), stop - start, width)
+        each = part.unbind()  # slices of seven at once: one of each would cost as much as a small product's kernel
         for first in range(0, depth, block):
+            a = left.values[:, start:stop, first : first + block].unbind()
+            b = right.values[:, first : first + block].unbind()
             for i in range(len(MODULI)):
-                a, b = left.values[i, start:stop, first : first + block], right.values[i, first : first + block]
-                torch._int_mm(a, b, out=part[i])
+                torch._int_mm(a[i], b[i], out=each[i])
             target = out[start:stop]
             _combine(part[:, : target.shape[0], :n], left.units[start:stop], right.units, target, first > 0)
     return out if out.dtype == dtype else out.to(dtype).add_(0.0)
@@ -144,12 +146,19 @@ def _tiles(m: int, n: int, device: torch.device) -> Iterator[tuple[int, int]]:
     return itertools.pairwise([*cuts, m])
 
 
+@functools.cache
+def _weights() -> tuple[float, ...]:
+    """H_i, L_i, P_H, P_L and 2^27 / P."""
+    high, low = zip(*(halves(weight(m)) for m in MODULI), strict=True)
+    return (*high, *low, *halves(RANGE), CUT / RANGE)
+
+
 def _combine(sums: Tensor, left: Tensor, right: Tensor, out: Tensor, add: bool) -> None:
     """Write, or add to, `out` the integers that have the residues `sums`, times their units."""
-    high, low = zip(*(halves(weight(m)) for m in MODULI), strict=True)
     if kernels.available(out):
-        kernels.module("residues").combine(sums, left, right, out, (high, low, halves(RANGE), CUT / RANGE), add)
+        kernels.module("residues").combine(sums, left, right, out, _weights(), add)
         return
+    high, low = _weights()[: len(MODULI)], _weights()[len(MODULI) :]
     above, below = torch.zeros(2, *out.shape, dtype=torch.float64, device=out.device)
     for i, part in enumerate(sums):
         wide = part.to(torch.float64)

@@ -2,7 +2,8 @@
 
 The eager code is the definition and the reference. A kernel computes the same sequence of IEEE operations for each
 element, compiled by numba without fast-math, so nothing is contracted or reordered; where it adds, it adds integers.
-Tests compare every kernel with the eager code bit for bit, and the self-test does so on the machine at hand.
+Two steps are fused only where a kernel asks for it and no result depends on it (build.fused). Tests compare every
+kernel with the eager code bit for bit, and the self-test does so on the machine at hand.
 
 Those for CUDA devices are in cuda/, written in Triton. numba and Triton are optional: without them, on other devices,
 and inside `reference()`, the eager code runs.

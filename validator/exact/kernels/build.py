@@ -30,7 +30,7 @@ Code: TypeAlias = Any
 """numba's and LLVM's objects for types and instructions."""
 
 IEEE: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
-"""No reassociation, no contraction; a division by zero gives infinity, as it does in torch."""
+"""No reassociation, no contraction (see `fused`); a division by zero gives infinity, as it does in torch."""
 
 
 inline: Callable[[F], F] = register_jitable(forceinline=True, fastmath=False, error_model="numpy")
@@ -98,6 +98,29 @@ def primitive(function: Callable[..., Any]) -> Callable[..., Any]:
     """numba's `intrinsic`: a function of (typing context, type) that gives a signature and makes LLVM code."""
     made: Callable[..., Any] = intrinsic(function)
     return made
+
+
+@primitive
+def fused(typing: Code, a: Code, b: Code, c: Code) -> Code:
+    """a * b + c, of one type of floating point, in one instruction where the processor has it: then it is rounded once,
+    else twice.
+
+    The only way to such an instruction, and only for operands with which both give the same result, or results that
+    stand for the same: where the product is exact, or a bound leaves room for the difference. Each use says which.
+    """
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        return builder.fma(*args) if _fuses(context) else builder.fadd(builder.fmul(args[0], args[1]), args[2])
+
+    return a(a, b, c), code
+
+
+def _fuses(context: Code) -> bool:
+    """Whether code is made for a processor that has a fused multiply-add. What this asks is what numba tells the code
+    that it keeps on disk apart by.
+    """
+    triple, _, features = context.codegen().magic_tuple()
+    return triple.startswith(("aarch64", "arm64")) or "+fma" in features.split(",")
 
 
 def _reinterpret(source: Code, target: Code, of: Callable[[], Code]) -> Code:

@@ -8,6 +8,7 @@ blocks. When it does, what was added before is added again on the new grid. So a
 
 from __future__ import annotations
 
+import functools
 import math
 from ctypes import addressof, c_float, c_int64
 
@@ -17,8 +18,9 @@ from numba import carray  # type: ignore[attr-defined]
 from torch import Tensor
 
 from validator.exact.kernels.build import Array, Scalar, bits, from_bits, inline
+from validator.exact.kernels.lanes import STEP, count_and_look, fits
 from validator.exact.kernels.native import FIRST, SIZE, doubles, native, singles, wholes
-from validator.exact.kernels.units import MOST, count_units, largest, magic_bits, magnitude, unit_of, wide_bits
+from validator.exact.kernels.units import MOST, largest, magic_bits, magnitude, unit_of, wide_bits
 
 _BLOCK = 4096
 """Values that are added while they are in the first-level cache."""
@@ -38,37 +40,59 @@ _TOPS, _SUMS, _HINT = range(FIRST + 8, SIZE)
 
 
 @inline
-def _add_and_look(x: Array, magic: Scalar, ahead: Array) -> tuple[Scalar, Scalar]:
-    """The units of `x` (see units.count_units), and the largest magnitude of `ahead`, which is as long: while one is
-    added, the other comes from memory.
+def _add_and_look(x: Scalar, length: Scalar, magic: Scalar, grid_bits: Scalar, ahead: Scalar) -> tuple[Scalar, Scalar]:
+    """The units of the values at the address `x` (see units.count_units), at most a block, and the largest magnitude of
+    as many at `ahead`, as the bits of a float64: while one is added, the other comes from memory.
     """
-    number, total, top = from_bits(magic), np.int64(0), magnitude(ahead[0])
-    for j in range(x.shape[0]):
-        total += bits(np.float64(x[j]) + number)
-        top = max(top, magnitude(ahead[j]))
-    return total - magic * np.int64(x.shape[0]), wide_bits(top)
+    done, total, top = np.int64(0), np.int64(0), np.int32(0)
+    if length >= STEP and fits(magic, grid_bits):
+        done = length // STEP * STEP
+        total, top = count_and_look(x, done, magic, grid_bits, ahead)
+    number = from_bits(magic)
+    rest, behind = _values(x + 4 * done, length - done), _values(ahead + 4 * done, length - done)
+    for j in range(rest.shape[0]):
+        total += bits(np.float64(rest[j]) + number) - magic
+        top = max(top, magnitude(behind[j]))
+    return total, wide_bits(top)
 
 
 @inline
-def _running(x: Array, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar]:
-    """The largest of `known` and the magnitudes of a vector, and the vector's sum on the grid of that, in units."""
+def _values(address: Scalar, length: Scalar) -> Array:
+    return carray(singles(address), (length,))
+
+
+@inline
+def _again(x: Scalar, length: Scalar, magic: Scalar, grid_bits: Scalar) -> Scalar:
+    """The units of any number of values."""
+    total = np.int64(0)
+    for start in range(0, length, _BLOCK):
+        place = x + 4 * start
+        total += _add_and_look(place, min(_BLOCK, length - start), magic, grid_bits, place)[0]
+    return total
+
+
+@inline
+def _running(x: Scalar, length: Scalar, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar]:
+    """The largest of `known` and the magnitudes of the values at the address `x`, and their sum on the grid of that, in
+    units.
+    """
     top, magic, total = known, magic_bits(known, grid_bits), np.int64(0)
-    done, turns, stop = 0, 0, min(_BLOCK, x.shape[0])
-    here = largest(x[:stop])
-    while done < x.shape[0]:
+    done, turns, stop = np.int64(0), 0, min(np.int64(_BLOCK), length)
+    here = largest(_values(x, stop))
+    while done < length:
         if here > top:
             top = here
-            if turns == _RESTARTS and stop < x.shape[0]:
-                top = max(top, largest(x[stop:]))
+            if turns == _RESTARTS and stop < length:
+                top = max(top, largest(_values(x + 4 * stop, length - stop)))
             if magic_bits(top, grid_bits) != magic:
                 magic = magic_bits(top, grid_bits)
-                total = count_units(x[:done], magic)
+                total = _again(x, done, magic, grid_bits)
                 turns += 1
-        after = min(stop + _BLOCK, x.shape[0])
-        if after - stop == stop - done:
-            added, here = _add_and_look(x[done:stop], magic, x[stop:after])
-        else:
-            added, here = count_units(x[done:stop], magic), largest(x[stop - 1 : after])
+        after = min(stop + _BLOCK, length)
+        ahead = stop if after - stop == stop - done else done  # else these values are looked at again: nothing is new
+        added, here = _add_and_look(x + 4 * done, stop - done, magic, grid_bits, x + 4 * ahead)
+        if ahead == done and stop < after:
+            here = largest(_values(x + 4 * stop, after - stop))
         total += added
         done, stop = stop, after
     return top, total
@@ -77,19 +101,21 @@ def _running(x: Array, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar
 @native
 def _sum_rows(job: Array, piece: Scalar) -> None:
     """Of rows of at most a block, the next one is looked at while one is added."""
-    count, grid_bits, by = job[_COUNT], job[_BITS], from_bits(job[_BY])
-    x, out = carray(singles(job[_X]), (count, job[_LENGTH])), carray(singles(job[_OUT]), (count,))
+    count, length, grid_bits, by = job[_COUNT], job[_LENGTH], job[_BITS], from_bits(job[_BY])
+    out = carray(singles(job[_OUT]), (count,))
     first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], count)
-    short, ahead = job[_LENGTH] <= _BLOCK, np.int64(0)
+    ahead = np.int64(0)
     finite: Scalar = True
-    if short:
-        ahead = largest(x[first])
+    if length <= _BLOCK:
+        ahead = largest(_values(job[_X] + 4 * first * length, length))
     for row in range(first, last):
-        if short:
+        x = job[_X] + 4 * row * length
+        if length <= _BLOCK:
             top = ahead
-            total, ahead = _add_and_look(x[row], magic_bits(top, grid_bits), x[min(row + 1, last - 1)])
+            following = x + 4 * length if row + 1 < last else x
+            total, ahead = _add_and_look(x, length, magic_bits(top, grid_bits), grid_bits, following)
         else:
-            top, total = _running(x[row], np.int64(0), grid_bits)
+            top, total = _running(x, length, np.int64(0), grid_bits)
         finite &= top < MOST
         out[row] = np.float32(np.float64(total) * unit_of(magic_bits(top, grid_bits)) / by) + np.float32(0.0)
     if not finite:
@@ -102,9 +128,8 @@ def _sum_piece(job: Array, piece: Scalar) -> None:
     tops, sums = carray(wholes(job[_TOPS]), (job[_COUNT],)), carray(wholes(job[_SUMS]), (job[_COUNT],))
     known, grid_bits = job[_HINT], job[_BITS]
     if tops[piece] < 0 or magic_bits(tops[piece], grid_bits) != magic_bits(known, grid_bits):
-        x = carray(singles(job[_X]), (job[_LENGTH],))
-        part = x[piece * job[_STEP] : min((piece + 1) * job[_STEP], job[_LENGTH])]
-        tops[piece], sums[piece] = _running(part, known, grid_bits)
+        first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], job[_LENGTH])
+        tops[piece], sums[piece] = _running(job[_X] + 4 * first, last - first, known, grid_bits)
         if tops[piece] > job[_HINT]:
             job[_HINT] = tops[piece]
 
@@ -200,6 +225,7 @@ def _magic(top: int, grid_bits: int) -> int:
     return (max(top, 0x26F << 52) & (0x7FF << 52)) + ((53 - grid_bits) << 52) + (1 << 51)
 
 
+@functools.cache
 def double_bits(value: int) -> int:
     """The 64 bits of a whole number as a float64: how it stands in a job."""
     return int(np.float64(value).view(np.int64))

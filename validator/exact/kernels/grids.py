@@ -241,7 +241,7 @@ def single(x: Tensor, dims: Sequence[int], keepdim: bool, grid_bits: int, by: in
     before, behind = shape[:first], shape[last:]
     outer, inner = math.prod(before), math.prod(behind)
     kept = (*before, *(1,) * len(dims), *behind) if keepdim else before + behind
-    out = torch.empty(kept, dtype=torch.float32)
+    out = x.new_empty(kept)
     length = x.numel() // (outer * inner)
     if inner == 1:
         finite = dense.sum_rows(x, out, outer, length, grid_bits, by)

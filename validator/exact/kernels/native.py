@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from array import array
 from collections.abc import Callable, Sequence
 from types import FunctionType
 
@@ -48,7 +49,6 @@ _DENORMAL = 1e-310
 
 _pointer: Callable[[Code], Code] = types.CPointer
 _Work = Callable[[Array, Scalar], None]
-_Job = ctypes.c_int64 * SIZE
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -72,8 +72,10 @@ def _pointer_to(element: Code) -> Callable[..., Code]:
     return pointer
 
 
-singles, doubles, wholes = (primitive(_pointer_to(kind)) for kind in (types.float32, types.float64, types.int64))
-"""The address in an int64 as a pointer."""
+singles, doubles, octets, halves, wholes = (
+    primitive(_pointer_to(kind)) for kind in (types.float32, types.float64, types.int8, types.int32, types.int64)
+)
+"""The address in an int64 as a pointer, to float32, float64, and integers of 8, 32 and 64 bits."""
 
 
 def _run(address: Scalar) -> None:
@@ -120,10 +122,12 @@ class Native(Kernel):
         """The machine code, for tests; compiled for them, because code from the disk has no assembly to read."""
         return [self._compile(cache=False)._library.get_asm_str()]
 
-    def over(self, entries: Sequence[int], pieces: int, threads: int) -> Array:
+    def over(self, entries: Sequence[int], pieces: int, threads: int) -> array[int]:
         """Run the work's own `entries` in `pieces` on at most this many threads; the job as it is afterwards."""
-        job = _Job(0, 0, pieces, *_denormals(), *entries)
-        address = ctypes.addressof(job)
+        job = array("q", (0, 0, pieces, *_denormals(), *entries))
+        if len(job) != SIZE:
+            raise ValueError(f"{self._function.__qualname__}: a job has {SIZE} entries, not {len(job)}")
+        address = job.buffer_info()[0]
         start = team() if threads > 1 and pieces > 1 else None
         if start is None:
             self.entrance(address)
