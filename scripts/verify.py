@@ -86,48 +86,47 @@ def checks(w3: Web3, contract: str, number: int, first: int, source: str) -> Ite
     """Each claim about a finalised round, and whether it holds."""
     told, chain = history(w3, contract, first), w3.eth.chain_id
     finals = {e["round"]: e["attestation"] for e in told["RoundFinalised"]}
-    if number not in finals:
-        raise ValueError(f"it is not finalised; these are: {sorted(finals)}")
+    if number not in finals or all(e["round"] != 1 for e in told["RoundOpened"]):
+        raise ValueError(f"block {first} is above the DAO's first, or it is not finalised; these are: {sorted(finals)}")
     answer, closed = finals[number], next(e for e in told["RoundClosed"] if e["round"] == number)
-
     signers = {e["operator"]: e["signer"] for e in told["ValidatorJoined"] if e["at"] < closed["at"]}
     weights = {e["operator"]: e["weight"] for e in told["StakeChanged"] if e["at"] < closed["at"]}
+    if sum(weights.values()) != (total := closed["totalWeight"]) or weights.keys() - signers.keys():
+        raise ValueError(f"block {first} is above the DAO's first: the weights of events from there on are not all")
     parts = next(entry["inputs"][-1]["components"] for entry in ABI["ScoringRounds"] if entry.get("name") == "Attested")
     domain = {"name": "Proof of Contribution", "version": "1", "chainId": chain, "verifyingContract": contract}
     message = encode_typed_data(domain, {"ScoreAttestation": parts}, dict(answer))
     shown = {e["operator"]: e["signature"] for e in told["Attested"] if e["attestation"] == answer}
-    good = [who for who in shown if w3.eth.account.recover_message(message, signature=shown[who]) == signers[who]]
-    weight, total = sum(weights[who] for who in good), closed["totalWeight"]
+    good = [who for who in shown if w3.eth.account.recover_message(message, signature=shown[who]) == signers.get(who)]
+    weight = sum(weights[who] for who in good)
     yield f"quorum: {len(good)} good signatures, weight {weight} of {total}", weight * 3 > total * 2
     drawn = [e["seedBlock"] for e in [closed, *told["SeedRearmed"]] if e["round"] == number][-1]
     origin = [chain, contract, number, answer["manifest"], w3.eth.get_block(drawn)["hash"]]
     seed = Web3.keccak(encode(["uint256", "address", "uint64", "bytes32", "bytes32"], origin))
     yield "seed: follows from the hash of its block", seed == answer["seed"]
-
     bundle, manifest = document(source, answer["evidence"]), document(source, answer["manifest"])
     facts = {"chain_id": chain, "contract": contract.lower(), "round": number, "pool": closed["pool"]}
     facts |= {"attempt": answer["attempt"], "manifest": answer["manifest"].hex(), "seed": seed.hex()}
-    yield f"domain: {', '.join(facts)}", facts.items() <= bundle.items()
+    yield f"domain: {', '.join(facts)}", repr({**bundle, **facts}) == repr(bundle)
     rows, limit = bundle["contributions"], manifest["limits"]["envelope_bytes"]
     got = [[a["id"], a["contributor"], bytes.fromhex(a["digest"]), a["codec"], a["size"], a["key_epoch"]] for a in rows]
     sent = [e for e in told["ContributionSubmitted"] if closed["firstId"] <= e["id"] < closed["endId"]]
     inputs = [[e["id"], e["contributor"].lower(), e["digest"], e["codec"], e["size"], e["keyEpoch"]] for e in sent]
-    yield f"contributions: the {len(sent)} submitted", got == inputs
+    yield f"contributions: the {len(sent)} submitted", repr(got) == repr(inputs)
     reports = [e for e in told["AvailabilityReported"] if (e["round"], e["attempt"]) == (number, answer["attempt"])]
     held = [sum(e["weight"] for e in reports if e["bitmap"][n // 8] >> n % 8 & 1) for n in range(len(sent))]
     judged = [weight * 3 > total * 2 and e["size"] <= limit for weight, e in zip(held, sent, strict=True)]
-    yield f"included: the {sum(judged)} that a quorum held", judged == [a["included"] for a in rows]
-
-    paid, earnings = divide(closed["pool"], rows, manifest), bundle["earnings"]
+    yield f"included: the {sum(judged)} that a quorum held", repr(judged) == repr([a["included"] for a in rows])
+    paid, earnings = divide(closed["pool"], rows, manifest), [(*e,) for e in bundle["earnings"]]
     scores = [[a[name] for name in ("id", "contributor", "status", "payable", "raw", "stderr")] for a in rows]
     roots = [root(INPUT, compress(got, judged)), root(SCORE, scores), root(["address", "uint256"], earnings)]
     yield "trees: the signed roots", roots == [answer[name] for name in ("inputsRoot", "scoresRoot", "earningsRoot")]
-    yield "payouts: follow from the scores", paid == [(a["payable"], a["paid"]) for a in rows]
+    yield "payouts: follow from the scores", repr(paid) == repr([(a["payable"], a["paid"]) for a in rows])
     earlier = [finals[n]["evidence"] for n in sorted(finals) if n < number]
     earned = Counter[str](dict(document(source, earlier[-1])["earnings"]) if earlier else {})
     for a in rows:
         earned[a["contributor"]] += a["paid"]
-    yield "earnings: what was before, and what is paid", earnings == [[*e] for e in sorted((+earned).items())]
+    yield "earnings: what was before, and what is paid", repr(earnings) == repr(sorted((+earned).items()))
     sums = [sum(a["paid"] for a in rows), earned.total(), len(rows)]
     yield "totals: as signed", sums == [answer[name] for name in ("roundTotal", "earnedTotal", "count")]
 
@@ -142,7 +141,8 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         claims = checks(Web3(Web3.HTTPProvider(given.rpc)), given.contract, given.round, given.from_block, given.blocks)
-        found: list[tuple[str, bool]] = ThreadPool(1).apply_async(list, [claims]).get(given.seconds)
+        with ThreadPool(1) as pool:
+            found: list[tuple[str, bool]] = pool.apply_async(list, [claims]).get(given.seconds)
     except Exception as error:  # noqa: BLE001 - whatever an RPC or a gateway does to us, there is one line to say
         parser.exit(2, f"error: round {given.round} cannot be checked: {error!r}\n")
     print("\n".join(f"{'ok  ' if ok else 'FAIL'} {words}" for words, ok in found))

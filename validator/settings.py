@@ -119,6 +119,10 @@ class Settings(BaseSettings):
     """Address that the explorer, health and metrics listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port of the explorer beside `run`; 0 serves none."""
+    relay: bool = False
+    """`validator web` puts sealed envelopes from its own page into IPFS; in a home without keys only."""
+    relay_mib: Annotated[int, Field(ge=1, le=1 << 24)] = 4096
+    """What the relay may hold at once, in MiB."""
     vana_registry: Annotated[str, Field(pattern=_ADDRESS)] = ""
     """Address of Vana's DataRegistry; the adapter (docs/vana.md) is off without it."""
     vana_tee_pool: Annotated[str, Field(pattern=_ADDRESS)] = ""

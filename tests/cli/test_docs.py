@@ -15,9 +15,10 @@ from tests.documented import DOCUMENTS, ROOT, shown, typed
 ELSEWHERE = {
     "./scripts/demo": "tests/e2e/test_demo.py",
     "./scripts/test": "scripts/test",
+    "./scripts/bench influence": "tests/benchmarks/test_influence_commands.py",
     "source .venv/bin/activate": "scripts/environment",
     "export VALIDATOR_HOME=": "tests/cli/test_documented.py",
-    "python scripts/verify.py ": "tests/integration/test_audit.py",
+    "python scripts/verify.py ": "tests/integration/test_second_verifier.py",
     "docker compose --file docker/compose.operator.yml ": "tests/docker/test_compose.py",
     "useradd ": "tests/docker/test_systemd.py",
     "python3 -m venv /opt/poc-validator": "tests/docker/test_systemd.py",
@@ -63,3 +64,9 @@ def test_documents__links_to_each_other__lead_somewhere() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_documents__what_is_typed_in_a_shell__stands_in_console_blocks_which_are_checked() -> None:
+    for document in DOCUMENTS:
+        shells = re.findall(r"^```(bash|sh|shell|zsh)$", document.read_text(), re.MULTILINE)
+        assert shells == [], f"{document.name} shows commands that nothing checks: make it a console block, with $"

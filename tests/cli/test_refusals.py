@@ -166,6 +166,7 @@ REFUSALS = [
     ("run --home {auditor} --port {taken}", "port {taken}"),
     ("web --home {auditor} --port {taken}", "port {taken}"),
     ("web --home {auditor} --host name.invalid", "name.invalid"),
+    ("web --home {auditor} --relay", "holds keys, and who signs takes no uploads"),
     ("devchain --port {taken}", "port {taken}"),
 ]
 

@@ -12,13 +12,14 @@ SECOND = Path("scripts/verify.py")
 SHOWN = f'{SECOND} --rpc http://127.0.0.1:8545 --contract "$SCORING_ROUNDS" --blocks ./store 1'
 
 
-def ask(rpc: str, contract: str, source: str, number: int, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    """What it says of round `number`, with blocks from `source` and `seconds` to do it in."""
+def ask(
+    rpc: str, contract: str, source: str, number: int, seconds: int = 60, *more: str
+) -> subprocess.CompletedProcess[str]:
+    """What it says of round `number`, with blocks from `source` and `seconds` to do it in, and `more` options."""
     places: dict[str, object] = {"http://127.0.0.1:8545": rpc, "./store": source, "1": number}
     command = said_to("python", SHOWN, {**places, "$SCORING_ROUNDS": contract})
-    return subprocess.run(
-        [sys.executable, *command, "--seconds", str(seconds)], capture_output=True, text=True, timeout=120, check=False
-    )
+    asked = [sys.executable, *command, "--seconds", str(seconds), *more]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
 
 
 def assert_agrees(answer: subprocess.CompletedProcess[str], signatures: int = 3) -> None:

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from secrets import token_bytes
-from types import ModuleType
-from typing import Any
 
 import msgspec
 import pytest
 from eth_utils.address import to_checksum_address
 
-from tests.faults.anvil import Anvil
-from tests.integration.gateway import (
-    Answer,
-    changes_a_byte,
-    drips,
-    gateway,
-    has_none,
-    never_ends,
-    sends_elsewhere,
-)
-from tests.integration.second import SECOND, ask, assert_agrees
-from tests.support import CLEAN, NOISE, World
+from tests.support import World
 from validator.actions.auditor import audit_round
-from validator.actions.connect import open_wallet
 from validator.actions.home import account, hpke_secret
-from validator.actions.operator import join, request_exit, withdraw
 from validator.actions.report import check_against_chain, sign_report
 from validator.actions.steward import grant
 from validator.audit.case import AuditError, Case, open_case
@@ -40,10 +21,10 @@ from validator.audit.report import AuditReport, ReportError, make_report, read_r
 from validator.audit.rescore import read_envelope, refetch, rescore
 from validator.audit.verdict import Check, Verdict
 from validator.audit.verify import verify
-from validator.chain.signer import LocalSigner
 from validator.chain.typed_data import attestation_data
 from validator.chain.types import ScoreLeaf
-from validator.content import Cid, LocalStore
+from validator.content import Cid
+from validator.demo.dao import STAKE
 from validator.envelope import generate_keypair
 from validator.envelope.format import read_head
 from validator.envelope.keys import wrap
@@ -52,25 +33,6 @@ from validator.rounds.lifecycle import Fact
 from validator.rounds.merkle import verify as merkle_verify
 from validator.stages.keyring import EpochKeys
 from validator.stages.keys import granted_secrets
-
-LONG = {"report_seconds": 3_600, "commit_seconds": 3_600, "attest_seconds": 3_600, "exit_seconds": 40_000}
-"""anvil's clock outruns ours, five blocks a second, and a busy machine must not cost a phase."""
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("audit")
-    made = World(folder, validators=3, capacity=3, chain=Anvil(folder), **LONG)
-    made.contribute(CLEAN, NOISE, CLEAN)
-    made.nodes = [made.node(name) for name in made.names]
-    made.play(made.nodes, lambda: made.is_final(1) and len(made.round(1).attestations) == 3)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def case(world: World) -> Case:
-    return open_case(world.w3, world.wallet.deployment, world.wallet.store, world.facts(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -216,146 +178,6 @@ def test_evidence__of_a_real_round__holds_no_plaintext(case: Case, world: World)
     text = evidence.to_bytes()
     assert b'inputs"' not in text
     assert len(text) < 5_000
-
-
-# The second verifier, which shares no code with ours: it must agree, and notice what ours notices.
-
-
-def second_verifier() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("second_verifier", SECOND)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def ask_second(world: World, source: str, number: int = 1, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    return ask(world.chain.url, world.wallet.deployment.rounds, source, number, seconds)
-
-
-def assert_refuses(answer: subprocess.CompletedProcess[str], why: str) -> None:
-    """Nothing is said to hold, and one line says why."""
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr.startswith("error: round ")
-    assert why in answer.stderr
-    assert answer.stderr.count("\n") == 1
-
-
-def test_second_verifier__round_as_it_was__agrees(world: World):
-    assert_agrees(ask_second(world, str(world.folder / "store")))
-
-
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_second_verifier__blocks_from_a_gateway__agrees(world: World, slash: str):
-    with gateway(world.folder / "store") as url:
-        assert_agrees(ask_second(world, url + slash))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "seconds", "why"),
-    [
-        (has_none, 60, "HTTP status 404"),
-        (sends_elsewhere, 60, "HTTP status 302"),
-        (changes_a_byte, 60, "gave other bytes"),
-        (never_ends, 60, "gave other bytes"),
-        (drips, 3, "TimeoutError"),
-    ],
-)
-def test_second_verifier__gateway_with_something_wrong__refuses_in_one_line(
-    world: World, wrong: Answer, seconds: int, why: str
-):
-    with gateway(world.folder / "store", wrong) as url:
-        assert_refuses(ask_second(world, url, seconds=seconds), why)
-
-
-def test_second_verifier__nobody_at_the_gateway__refuses_in_one_line(world: World):
-    assert_refuses(ask_second(world, "http://127.0.0.1:1"), "Connection refused")
-
-
-def test_second_verifier__round_that_is_not_final__names_those_that_are(world: World):
-    assert_refuses(ask_second(world, str(world.folder / "store"), number=7), "these are: [1]")
-
-
-def test_second_verifier__blocks_changed_on_their_way__are_refused_in_one_line(
-    world: World, case: Case, tmp_path: Path
-):
-    digest = case.attestation.evidence.hex()
-    liar = tmp_path / "blocks" / digest[:2] / digest
-    liar.parent.mkdir(parents=True)
-    liar.write_bytes(case.evidence.to_bytes().replace(b'"pool"', b'"Pool"'))
-    assert_refuses(ask_second(world, str(tmp_path)), "gave other bytes")
-
-
-@pytest.mark.parametrize(
-    ("field", "change", "noticed"),
-    [
-        ("chain_id", 2, {"domain"}),
-        ("attempt", 2, {"domain"}),
-        ("seed", "00" * 32, {"domain"}),
-        ("pool", 1, {"domain"}),
-        ("earnings", [], {"trees", "earnings"}),
-        ("contributor", "0x" + "22" * 20, {"contributions", "trees", "earnings"}),
-        ("included", False, {"included"}),
-        ("raw", -(10**12), {"trees", "payouts"}),
-        ("payable", 10**17, {"trees", "payouts"}),
-        ("status", 2, {"trees"}),
-        ("paid", 1, {"payouts", "earnings", "totals"}),
-        ("size", 1, {"contributions", "trees"}),
-    ],
-)
-def test_second_verifier__one_thing_changed__is_noticed(
-    world: World, case: Case, field: str, change: object, noticed: set[str]
-):
-    tampered = json.loads(case.evidence.to_bytes())
-    paid = next(line for line in tampered["contributions"] if line["paid"])
-    (tampered if field in tampered else paid)[field] = change
-    module = second_verifier()
-    genuine, evidence = module.document, case.attestation.evidence
-    module.document = lambda source, digest: tampered if digest == evidence else genuine(source, digest)
-    contract, store = world.wallet.deployment.rounds, str(world.folder / "store")
-    found = module.checks(world.w3, contract, 1, 0, store)
-    assert noticed <= {words.split(":")[0] for words, ok in found if not ok}
-
-
-def test_second_verifier__bundle_of_several_blocks__is_read_whole_and_strictly(tmp_path: Path):
-    module, store = second_verifier(), LocalStore(tmp_path)
-    large = {"text": "x" * 3_000_000, "total": 10**30}
-    canonical = json.dumps(large, sort_keys=True, separators=(",", ":")).encode()
-
-    assert module.document(str(tmp_path), store.put(canonical).digest) == large
-    with pytest.raises(ValueError, match="is not canonical JSON"):
-        module.document(str(tmp_path), store.put(canonical.replace(b",", b", ")).digest)
-
-
-@pytest.mark.parametrize(
-    ("name", "field", "change", "noticed"),
-    [
-        ("Attested", "signature", lambda old: old[:40] + bytes([old[40] ^ 1]) + old[41:], {"quorum"}),
-        ("ValidatorJoined", "signer", lambda old: "0x" + "11" * 20, {"quorum"}),
-        ("StakeChanged", "weight", lambda old: 1, {"quorum"}),
-        ("RoundClosed", "seedBlock", lambda old: old + 1, {"seed", "domain"}),
-        ("RoundClosed", "pool", lambda old: old * 2, {"domain", "payouts"}),
-        ("ContributionSubmitted", "size", lambda old: old + 1, {"contributions"}),
-        ("AvailabilityReported", "bitmap", lambda old: bytes(len(old)), {"included", "trees"}),
-        ("AvailabilityReported", "attempt", lambda old: old + 1, {"included", "trees"}),
-    ],
-)
-def test_second_verifier__chain_that_says_another_thing__is_noticed(
-    world: World, name: str, field: str, change: Callable[[Any], Any], noticed: set[str]
-):
-    module = second_verifier()
-    genuine = module.history
-
-    def other(*where: Any) -> dict[str, list[dict[str, Any]]]:
-        told = genuine(*where)
-        assert told[name]
-        return {**told, name: [{**event, field: change(event[field])} for event in told[name]], "SeedRearmed": []}
-
-    module.history = other
-    contract, store = world.wallet.deployment.rounds, str(world.folder / "store")
-    found = module.checks(world.w3, contract, 1, 0, store)
-    assert noticed == {words.split(":")[0] for words, ok in found if not ok} - {"totals", "earnings"}
 
 
 # Grants of one round: everything that its audit needs, and no epoch secret.
@@ -537,7 +359,12 @@ def first(case: Case) -> Line:
 MUTATIONS: dict[str, tuple[Callable[[Case], Case], int, str, str]] = {
     "signature": (forge_signature, 1, "signatures", "2 of 3 signatures are good"),
     "signer": (other_signer, 1, "signatures", "0 of 3 signatures are good"),
-    "quorum": (drop_two_attestations, 1, "quorum", "on the final answer"),
+    "quorum": (
+        drop_two_attestations,
+        1,
+        "quorum",
+        f"33.33 % of the weight on the final answer: {STAKE:,} of {3 * STAKE:,}",
+    ),
     "chain": (lambda c: edit(c, chain_id=2), 1, "domain", "chain 2, contract"),
     "contract": (lambda c: edit(c, contract="0x" + "33" * 20), 1, "domain", "contract 0x3333"),
     "round": (lambda c: edit(c, round=9), 1, "domain", "round 9"),
@@ -553,6 +380,14 @@ MUTATIONS: dict[str, tuple[Callable[[Case], Case], int, str, str]] = {
     "seed": (lambda c: edit(c, seed="cd" * 32), 1, "seed", "follows from the beacon"),
     "pool": (lambda c: edit(c, pool=c.evidence.pool * 2), 1, "pool", "pool 2,000"),
     "history": (lambda c: edit(c, previous="11" * 32), 1, "history", "follows on evidence 1111"),
+    "a count as a real number": (
+        lambda c: edit(c, round_total=float(c.evidence.round_total)),
+        1,
+        "bundle",
+        "roots and",
+    ),
+    "a truth as a number": (lambda c: edit_line(c, 0, included=1), 1, "bundle", "roots and totals"),
+    "a payment as a real number": (lambda c: edit_line(c, 0, paid=float(first(c).paid)), 1, "bundle", "roots and"),
     "root": (lambda c: edit(c, scores_root="00" * 32), 1, "bundle", "roots and totals"),
     "total": (lambda c: edit(c, round_total=c.evidence.round_total + 1), 1, "bundle", "roots and totals"),
     "order": (swap_order, 1, "contributions", "those submitted on chain"),
@@ -698,19 +533,3 @@ def test_report__verdict_that_its_own_checks_deny__is_refused(world: World, case
     assert not read_report(honest.to_bytes()).matches
     with pytest.raises(ReportError, match="not what its own checks say"):
         read_report(signed.to_bytes())
-
-
-# What comes last changes the world of this file.
-
-
-def test_second_verifier__an_operator_left_and_came_back_with_another_key__old_rounds_hold_by_the_old_one(world: World):
-    name = world.names[-1]
-    wallet = open_wallet(world.home(name))
-    request_exit(wallet)
-    world.chain.advance(2 * LONG["exit_seconds"])
-    stake = withdraw(wallet)
-    other = LocalSigner(token_bytes(32))
-    join(wallet, world.keys[name].hpke_key, stake, other)
-    world.chain.mine(3)
-    assert wallet.contracts.validators.validator(wallet.signer.address).signer == other.address
-    assert_agrees(ask_second(world, str(world.folder / "store")))

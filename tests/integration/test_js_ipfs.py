@@ -28,6 +28,7 @@ from validator.content import (
 from validator.content.http import Patience
 from validator.content.unixfs import build
 from validator.demo.processes import free_port
+from validator.web.held import Held, HeldFiles
 
 FOLDER = Path(__file__).parent / "js_ipfs"
 SIZES = [0, 1, 262_144, 262_145, 1 << 20, (1 << 20) + 1, 3_000_000, 5 << 20]
@@ -167,3 +168,21 @@ def test_gateway__of_the_daemon__which_ignores_formats__is_refused(daemon: str, 
     with pytest.raises((FetchError, NotFound)) as caught:
         GatewaySource(daemon, PATIENCE).get_block(cid)
     assert not isinstance(caught.value, BadBlock)
+
+
+def test_relay__over_the_daemon__holds_knows_its_own_and_lets_go(kubo: KuboStore, tmp_path: Path) -> None:
+    store = LayeredStore([kubo])
+    held = HeldFiles(tmp_path / "relay", store)
+    mine, theirs = data_of(1_500_000), data_of(2_000)
+    kubo.put(theirs)
+
+    for data in (mine, theirs):
+        assert held.put(root(data), data, Held(len(data), "0x" + "c0" * 20, 10.0)) == root(data)
+
+    assert kubo.has(root(mine))
+    assert held.size() == len(mine)
+    assert [cid for cid, _ in held.expired(11.0)] == [root(mine)]
+    held.remove(root(mine))
+    assert not kubo.has(root(mine))
+    assert kubo.has(root(theirs))
+    held.close()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,15 @@ def test_round__near_copy_of_what_an_earlier_round_paid__adds_next_to_nothing_an
     assert [(one["round"], one["match"], one["level"]) for one in audited["rounds"]] == [(1, True, 2), (2, True, 2)]
     said = command(world, "audit verify-report --json", str(reports / "round-2.json"), "--home", "auditor")
     assert (said["auditor"], said["match"]) == (keys.address.lower(), True)
+    drawn, told = on_terminal("audit", "1-2", "--level", "3", "--home", str(world.folder / "auditor"))
+    assert [f"round {number} of 2: " in drawn for number in (1, 2)] == [True, True]
+    assert drawn.index("round 1 of 2: ") < drawn.index("round 2 of 2: ")
+    assert drawn.endswith(SHOWN_CURSOR)
+    assert [line.split(",")[0] for line in told] == [
+        "round 1: match",
+        "round 2: match",
+        "2 of 2 rounds match at level 3",
+    ]
     place = ["--rpc", world.chain.url, "--contract", world.wallet.deployment.rounds]
     with gateway(world.folder / "store") as url:
         alone = command(world, "audit --all --from-chain --json", *place, "--content", f"gateway:{url}")
@@ -96,6 +109,30 @@ def command(world: World, words: str, *more: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, (done.output, done.exception)
     return json.loads(done.stdout)
+
+
+SHOWN_CURSOR = "\x1b[?25h\r\x1b[1A\x1b[2K"
+"""How rich leaves a terminal: the cursor shown again, the bar's line wiped."""
+
+
+def on_terminal(*arguments: str) -> tuple[str, list[str]]:
+    """What the program draws for somebody who watches standard error on a terminal, and the lines of its output."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "validator", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    drawn = b""
+    with suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:  # EIO is a terminal's end
+        while piece := terminal.read(65_536):
+            drawn += piece
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, drawn
+    return drawn.decode(), output.splitlines()
 
 
 def nearly(payload: bytes) -> bytes:

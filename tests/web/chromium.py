@@ -19,6 +19,7 @@ from selenium.webdriver.chrome.service import Service
 from web3 import Web3
 
 from validator.chain.signer import LocalSigner
+from validator.errors import ValidatorError
 from validator.web.serve import listen, server
 
 AXE = Path(__file__).parent / "axe/node_modules/axe-core/axe.min.js"
@@ -119,6 +120,13 @@ class Browser:
             if found["impact"] in ("serious", "critical")
         ]
 
+    def contrasts(self) -> list[tuple[float, str]]:
+        """Contrast (WCAG 2.2) of every text in a table that scrolls, the worse of against bare paper and against
+        the shade at the table's side at its darkest; each with the text. axe does not look through gradients.
+        """
+        found = self.run(f"return ({CONTRASTS})()")
+        return [(float(ratio), str(words)) for ratio, words in found]
+
     def sideways(self) -> int:
         """By how many pixels the page is wider than its window."""
         return int(self.run("return document.documentElement.scrollWidth - window.innerWidth"))
@@ -140,6 +148,43 @@ class Browser:
             assert time.monotonic() < deadline, "the page did not come to it in time"
             time.sleep(0.02)
 
+
+CONTRASTS = """() => {
+  const rgba = (text) => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255);
+  };
+  const property = (name) => rgba(getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a), 1];
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ratio = (one, other) => {
+    const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const paper = property("--paper"), shade = over(property("--shade"), paper);
+  const ends = (element) => {
+    for (let at = element; !at.classList.contains("scroll"); at = at.parentElement) {
+      const own = rgba(getComputedStyle(at).backgroundColor);
+      if (own[3] === 1) return [own];
+      if (own[3] > 0) return [over(own, paper), over(own, shade)];
+    }
+    return [paper, shade];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll(".scroll table *")) {
+    const texts = [...element.childNodes].filter((node) => node.nodeType === 3);
+    const words = texts.map((node) => node.data.trim()).join("");
+    if (!words || !element.checkVisibility()) continue;
+    const ink = rgba(getComputedStyle(element).color);
+    const ratios = ends(element).map((ground) => ratio(over(ink, ground), ground));
+    found.push([Math.min(...ratios), words.slice(0, 40)]);
+  }
+  return found;
+}"""
+"""canvas paints with premultiplied alpha: an 8-bit shade is read back to within 1/255 of its colour or so."""
 
 # As wallets do: put into every page before its own scripts, announced by EIP-6963. What it is asked is answered from
 # outside of the page, whose policy forbids all connections but to its own server.
@@ -178,9 +223,10 @@ class InjectedWallet:
     """A wallet in the browser with a real key on a real chain; it confirms everything unless told to decline."""
 
     def __init__(self, browser: Browser, w3: Web3, signer: LocalSigner) -> None:
-        self._browser, self._w3, self._signer = browser, w3, signer
+        self._browser, self._w3, self.signer = browser, w3, signer
         self.chain = hex(w3.eth.chain_id)
         self.declines = False
+        self.tells: str | None = None  # to every eth_call, in place of the chain's answer
         self.asked: list[str] = []
         self.sent: list[dict[str, Any]] = []
 
@@ -214,7 +260,7 @@ class InjectedWallet:
 
     def _do(self, method: str, params: list[Any]) -> Any:
         if method == "eth_requestAccounts":
-            return [self._signer.address.lower()]
+            return [self.signer.address.lower()]
         if method == "eth_chainId":
             return self.chain
         if method == "wallet_switchEthereumChain":
@@ -224,16 +270,24 @@ class InjectedWallet:
             if self.declines:
                 raise WalletFault(4001, "User rejected the request.")
             return self._send(params[0])
-        if method in ("eth_call", "eth_getTransactionReceipt"):
-            answer = json.loads(Web3.to_json(self._w3.provider.make_request(method, params)))
+        if method == "eth_call" and self.tells is not None:
+            return self.tells
+        if method in ("eth_call", "eth_estimateGas", "eth_gasPrice", "eth_getTransactionReceipt"):
+            try:
+                answer = json.loads(Web3.to_json(self._w3.provider.make_request(method, params)))
+            except ValidatorError as fault:
+                raise WalletFault(-32603, str(fault)) from None
+            if "error" in answer:
+                raise WalletFault(3, str(answer["error"]["message"]))
             return answer["result"]
         raise WalletFault(4200, f"this wallet has no {method}")
 
     def _send(self, wanted: dict[str, Any]) -> str:
-        assert wanted["from"] == self._signer.address.lower()
+        assert wanted["from"] == self.signer.address.lower()
         self.sent.append(wanted)
-        eth, me = self._w3.eth, self._signer.address
-        call = {"from": me, "to": Web3.to_checksum_address(wanted["to"]), "data": wanted["data"]}
+        eth, me = self._w3.eth, self.signer.address
+        value = int(wanted.get("value", "0x0"), 16)
+        call = {"from": me, "to": Web3.to_checksum_address(wanted["to"]), "data": wanted["data"], "value": value}
         transaction = {
             **call,
             "chainId": eth.chain_id,
@@ -241,7 +295,6 @@ class InjectedWallet:
             "gas": eth.estimate_gas(call) * 2,
             "maxFeePerGas": eth.gas_price * 2,
             "maxPriorityFeePerGas": 0,
-            "value": 0,
             "type": 2,
         }
-        return "0x" + bytes(eth.send_raw_transaction(self._signer.sign_transaction(transaction))).hex()
+        return "0x" + bytes(eth.send_raw_transaction(self.signer.sign_transaction(transaction))).hex()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from validator.actions.contributor import latest_evidence
 from validator.rounds.evidence import input_leaf, score_leaf
 from validator.rounds.merkle import EARNING_LEAF, leaf_hash, verify
 from validator.rounds.types import Status
-from validator.web.http import HEADERS
+from validator.web.answers.terms import Now, why_not
+from validator.web.http import HEADERS, POLICY
 
 
 def unhex(text: str) -> bytes:
@@ -159,7 +161,8 @@ def test_any__answer__strict_headers_and_no_cookies(client: TestClient, path: st
 
     assert {name: headers[name] for name in HEADERS} == HEADERS
     assert "set-cookie" not in headers
-    assert "'unsafe" not in headers["content-security-policy"]
+    assert headers["content-security-policy"] == POLICY
+    assert "'unsafe" not in POLICY
 
 
 def test_openapi__document__valid_and_every_reference_resolves(client: TestClient) -> None:
@@ -173,6 +176,7 @@ def test_openapi__document__valid_and_every_reference_resolves(client: TestClien
         "/api/contributors/{address}",
         "/api/validators",
         "/api/manifest",
+        "/api/terms",
         "/live",
         "/health",
         "/ready",
@@ -216,3 +220,38 @@ def references(part: Any) -> Iterator[str]:
     elif isinstance(part, list):
         for value in part:
             yield from references(value)
+
+
+def test_terms__round_open__what_a_contribution_takes_and_questions_that_the_chain_answers_alike(
+    client: TestClient, played: Played
+) -> None:
+    terms = client.get("/api/terms").json()
+
+    view = played.view
+    round_, full_at, deposit = view.contracts.rounds.submission_terms()
+    assert (terms["round"], terms["deposit"]) == (round_, str(deposit))
+    assert terms["places"] == full_at - view.registry.count() - 1 > 0
+    assert terms["key"] == "0x" + view.contracts.dao.key_of(1).hex()
+    validator = played.world.keys["validator-1"].address.lower()
+    assert terms["holders"] == [{"account": validator, "validates": True}]
+    assert terms["rules"].keys() == {"payload", "limits"}
+    assert (terms["not_now"], terms["relay"], terms["latest"]) == (None, None, view.registry.count())
+    for question in terms["questions"]:
+        call = {"to": to_checksum_address(question["call"]["to"]), "data": question["call"]["data"]}
+        assert "0x" + bytes(view.w3.eth.call(call)).hex() == question["answer"], question["about"]
+    assert len(terms["questions"]) == 3
+
+
+def test_why_not__paused_no_key_no_round_or_full__is_said_in_words() -> None:
+    open_ = Now(round=2, full_at=11, deposit=1, count=9, epoch=1, key=bytes(32), paused=False, manifest=bytes(32))
+
+    assert why_not(open_) is None
+    told = [
+        why_not(replace(open_, **change)) for change in ({"paused": True}, {"epoch": 0}, {"round": 0}, {"count": 10})
+    ]
+    assert told == [
+        "the DAO has paused submissions",
+        "the DAO has published no key to seal to yet",
+        "no round is open",
+        "round 2 is full; the next one opens soon",
+    ]

@@ -108,6 +108,34 @@ def test_round__hostile_reasons_and_addresses__are_text_and_the_distribution_is_
         assert browser.complaints() == []
 
 
+LEAST_CONTRAST = 4.5
+"""WCAG 2.2, 1.4.3, for text of the size of tables."""
+
+
+@pytest.mark.parametrize("path", ["/", "/rounds/1", "/contributors/DUE", "/validators"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_table__under_the_shade_at_its_side__text_keeps_its_contrast(
+    browser: Browser, due: str, path: str, scheme: str
+) -> None:
+    browser.width(PHONE)
+    browser.scheme(scheme)
+    browser.open(path.replace("DUE", due))
+
+    found = browser.contrasts()
+
+    assert len(found) > 5
+    assert [(ratio, words) for ratio, words in found if ratio < LEAST_CONTRAST] == []
+
+
+def test_table__a_shade_that_is_too_dark__would_be_noticed(browser: Browser) -> None:
+    browser.scheme("light")
+    browser.open("/rounds/1")
+    browser.run("document.documentElement.style.setProperty('--shade', '#1c2024a0')")
+
+    assert min(browser.contrasts())[0] < LEAST_CONTRAST
+    browser.complaints()
+
+
 def test_keyboard__first_tab__skips_to_the_content(browser: Browser) -> None:
     browser.width(DESK)
     browser.open("/rounds/1")

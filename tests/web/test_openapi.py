@@ -15,6 +15,7 @@ PATHS = (
     "/api/contributors/{address}",
     "/api/validators",
     "/api/manifest",
+    "/api/terms",
     "/health",
     "/live",
     "/ready",

@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from fastapi.testclient import TestClient
 
+from tests.web.big import ByCid, big_round
 from tests.web.conftest import Played
 from tests.web.support import event, scripted
 from validator.actions.connect import view_of
@@ -20,7 +22,16 @@ from validator.stages.documents import load_manifest
 from validator.web.app import make_app
 from validator.web.source import Source
 
-PAGES = ("/", "/rounds/1", "/rounds/2", "/contributions/1", "/contributions/5", "/contributions/6", "/validators")
+PAGES = (
+    "/",
+    "/rounds/1",
+    "/rounds/2",
+    "/contributions/1",
+    "/contributions/5",
+    "/contributions/6",
+    "/validators",
+    "/contribute",
+)
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -53,6 +64,10 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+def script(name: str) -> dict[str, str | None]:
+    return {"src": f"/static/{name}.js", "type": "module"}
+
+
 def text(html: str) -> str:
     """What a reader sees, white space folded."""
     return " ".join(re.sub(r"<[^>]*>", " ", html).split())
@@ -82,7 +97,7 @@ def test_page__any__well_formed_and_readable_by_a_screen_reader(page: str) -> No
 def test_page__any__no_inline_script_no_style_attribute_and_nothing_from_elsewhere(page: str) -> None:
     outline = Outline(page)
 
-    assert outline.named("script") in ([], [{"src": "/static/wallet.js", "defer": None}])
+    assert outline.named("script") in ([], [script("wallet")], [script("contribute")])
     assert "<script>" not in page
     for _, attributes in outline.tags:
         assert "style" not in attributes
@@ -314,3 +329,17 @@ def test_round__digest_in_the_event_is_another__shown_as_not_good(played: Played
 
     assert f"Digest 0x{digest.hex()}" in seen
     assert "✗ signature NOT good" in seen and "✗ another answer than the final one" in seen
+
+
+def test_round__very_small_scores__the_ticks_of_each_axis_differ(played: Played, tmp_path: Path) -> None:
+    view = big_round(played, ByCid(tmp_path), 40)
+    page = TestClient(make_app(Source(view))).get("/rounds/1").text
+
+    drawn = [re.findall(r'<text class="(?:axis|id)"[^>]*>([^<]*)<', figure) for figure in page.split("<figure")[1:]]
+
+    assert len(drawn) == 2
+    for labels in drawn:
+        scores = [label for label in labels if "." in label]
+        assert len(scores) > 2
+        assert len(set(scores)) == len(scores)
+        assert all(re.search("[1-9]", label) for label in scores if float(label))

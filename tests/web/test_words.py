@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validator.web.words import points, reason_words, short, size, span, units, utc
+from validator.web.words import MOST_PLACES, axis, points, reason_words, short, size, span, units, utc
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,34 @@ def test_size__bytes__in_readable_units() -> None:
 def test_reason_words__unknown_code__shown_as_it_is() -> None:
     assert reason_words("finite") == "a value is not a number, or infinite"
     assert reason_words("something_new") == "something_new"
+
+
+@pytest.mark.parametrize(
+    ("values", "digits", "least", "labels"),
+    [
+        ([0, 5_000_000, 10_000_000], 6, 2, ["0.00", "5.00", "10.00"]),
+        ([-20_000, 0, 20_000], 6, 2, ["-0.02", "0.00", "0.02"]),
+        ([0, 500, 1000], 6, 2, ["0.0000", "0.0005", "0.0010"]),
+        ([-1, 0, 1, 2], 6, 2, ["-0.000001", "0.000000", "0.000001", "0.000002"]),
+        ([0], 6, 2, ["0.00"]),
+        ([], 6, 2, []),
+        ([0, 5 * 10**17, 10**18], 18, 0, ["0.0", "0.5", "1.0"]),
+        ([0, 10**21, 2 * 10**21], 18, 0, ["0", "1,000", "2,000"]),
+        ([0, 5, 10], 18, 0, ["0", "5e-18", "1e-17"]),
+        ([-15, 0], 18, 0, ["-1.5e-17", "0"]),
+        ([0, 7, 14], 0, 0, ["0", "7", "14"]),
+        ([0, 20, 40], 1, 0, ["0", "2", "4"]),
+    ],
+)
+def test_axis__any_size__labels_are_exact_and_differ(
+    values: list[int], digits: int, least: int, labels: list[str]
+) -> None:
+    assert axis(values, digits, least) == labels
+
+
+@given(st.lists(st.integers(-(2**256), 2**256), unique=True, max_size=8), st.integers(0, 77), st.integers(0, 2))
+def test_axis__any_values__are_read_back_exactly(values: list[int], digits: int, least: int) -> None:
+    labels = axis(values, digits, least)
+
+    assert [Fraction(label.replace(",", "")) * 10**digits for label in labels] == values
+    assert all(len(label.partition(".")[2]) <= MOST_PLACES or "e" in label for label in labels)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from validator.audit.case import Case, to_attestation
 from validator.audit.verdict import Check
 from validator.chain.typed_data import attestation_digest, recover
 from validator.chain.types import Attestation
 from validator.rounds.earnings import add_earnings, divide_pool, payable_score
-from validator.rounds.evidence import Line, outcome, sealed
+from validator.rounds.evidence import Evidence, Line, outcome, sealed
 from validator.rounds.included import quorum
 from validator.rounds.seed import round_seed
 from validator.rounds.types import Status
@@ -49,11 +51,14 @@ def _statements(case: Case, good: dict[str, int]) -> Iterator[Check]:
     dissent = f", {signed - len(good)} of them for another answer" if signed > len(good) else ""
     yield Check("signatures", signed == len(attested), f"{signed} of {len(attested)} signatures are good{dissent}")
     total, weight = case.state.total_weight, sum(good.values())
-    yield Check("quorum", quorum(weight, total), f"{_percent(weight, total)} of the weight on the final answer")
+    told = f"{_percent(weight, total)} of the weight on the final answer: {weight:,} of {total:,}"
+    yield Check("quorum", quorum(weight, total), told)
 
 
 def _percent(part: int, whole: int) -> str:
-    """A share in percent with two places, rounded towards zero, so that a quorum missed never reads as one."""
+    """A share in percent with two places, rounded towards zero. Two thirds and just short of it read alike, so the
+    weights stand beside it.
+    """
     hundredths = 10_000 * part // whole if whole else 0
     return f"{hundredths // 100}.{hundredths % 100:02d} %"
 
@@ -84,7 +89,7 @@ def _origin(case: Case) -> Iterator[Check]:
 
 
 def _contents(case: Case) -> Iterator[Check]:
-    yield Check("bundle", sealed(case.evidence) == case.evidence, "its own roots and totals follow from its lines")
+    yield Check("bundle", _is_sealed(case.evidence), "its own roots and totals follow from its lines")
     evidence, lines = case.evidence, case.evidence.contributions
     named = [(s.id, s.contributor, s.digest.hex(), s.codec, s.size, s.key_epoch) for s in case.submitted]
     listed = [(line.id, line.contributor, line.digest, line.codec, line.size, line.key_epoch) for line in lines]
@@ -103,6 +108,15 @@ def _contents(case: Case) -> Iterator[Check]:
     yield _payouts(case)
     earned = add_earnings(case.carry.earnings, [(line.contributor, line.paid) for line in lines])
     yield Check("earnings", list(earned.items()) == evidence.earnings, f"{len(earned)} contributors have earned")
+
+
+def _is_sealed(evidence: Evidence) -> bool:
+    """Whether roots and totals follow from the lines, to the byte: Python would hold 1.0 and True for 1."""
+    data = evidence.to_bytes()
+    try:
+        return sealed(msgspec.json.decode(data, type=Evidence)).to_bytes() == data
+    except msgspec.MsgspecError:
+        return False
 
 
 def _status_fits(line: Line) -> bool:

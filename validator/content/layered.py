@@ -116,6 +116,16 @@ class LayeredStore:
         """Whether the first store that can write holds all of it."""
         return self._writer().has(cid)
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether any of the configured sources can write."""
+        return self._writable is not None
+
+    def is_pinned(self, cid: Cid) -> bool:
+        """Whether the first store that can write has it pinned."""
+        writer = self._writer()
+        return writer.is_pinned(cid) if isinstance(writer, LocalStore) else writer.has(cid)
+
     def _all(self) -> list[ContentSource]:
         return [*self._configured, *(source for _, source in self._peers.values())]
 

@@ -7,7 +7,7 @@ epoch and contributor. The bytes are laid out in `format`.
 from __future__ import annotations
 
 from validator.envelope.errors import BadKey, EnvelopeError, Oversized, Undecryptable, WrongContext
-from validator.envelope.format import Context
+from validator.envelope.format import FIXED, Context, Head, header_length, read_head
 from validator.envelope.keys import (
     Grant,
     Keypair,
@@ -22,13 +22,16 @@ from validator.envelope.keys import (
 from validator.envelope.open import checked_head, open_envelope, open_stream, open_with_dek, unwrap_dek
 from validator.envelope.seal import seal, seal_file, seal_stream
 from validator.envelope.shared import FileKeys, file_keys, open_shared, seal_shared
+from validator.envelope.stream import plaintext_size
 
 __all__ = [
+    "FIXED",
     "BadKey",
     "Context",
     "EnvelopeError",
     "FileKeys",
     "Grant",
+    "Head",
     "Keypair",
     "Oversized",
     "Undecryptable",
@@ -36,13 +39,16 @@ __all__ = [
     "checked_head",
     "file_keys",
     "generate_keypair",
+    "header_length",
     "key_id",
     "open_backup",
     "open_envelope",
     "open_shared",
     "open_stream",
     "open_with_dek",
+    "plaintext_size",
     "public_key",
+    "read_head",
     "seal",
     "seal_backup",
     "seal_file",

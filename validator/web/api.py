@@ -9,14 +9,17 @@ from fastapi import APIRouter
 from validator.web.answers.contributions import contribution_answer, contributor_answer
 from validator.web.answers.manifests import manifest_answer
 from validator.web.answers.rounds import round_answer, rounds_answer
+from validator.web.answers.terms import terms_answer
 from validator.web.answers.validators import validators_answer
 from validator.web.models import (
     ContributionDetail,
     ContributorDetail,
     ManifestDetail,
     Problem,
+    RelayTerms,
     RoundDetail,
     Rounds,
+    Terms,
     Validators,
 )
 from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
@@ -30,7 +33,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_api(source: Source) -> APIRouter:
+def make_api(source: Source, relay: RelayTerms | None = None) -> APIRouter:
     """The routes of the API."""
     api = APIRouter(prefix="/api", responses=PROBLEMS)
 
@@ -57,5 +60,9 @@ def make_api(source: Source) -> APIRouter:
     @api.get("/manifest", summary="The DAO's manifest")
     def manifest(version: Version = None) -> ManifestDetail:
         return manifest_answer(source, version)
+
+    @api.get("/terms", summary="What a contribution takes now, and the key that it is sealed to")
+    def terms() -> Terms:
+        return terms_answer(source, relay)
 
     return api

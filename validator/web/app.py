@@ -20,40 +20,49 @@ from validator.web.http import Guard
 from validator.web.metrics import Machine, exposition, make_registry
 from validator.web.models import Problem
 from validator.web.pages import Pages, make_pages
+from validator.web.relay import PATH, TERMS, Refusal, Relay
 from validator.web.source import Source
+from validator.web.uploads import make_uploads
 
 MACHINE_PATHS = ("/api/", "/live", "/health", "/ready", "/metrics")
+SCRIPTS = ("wallet", "wallets", "contribute", "convert", "table", "payload", "rules", "tensors", "lines", "seal", "cid")
 STATIC = {
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
-    "wallet.js": "text/javascript; charset=utf-8",
-    "seal.js": "text/javascript; charset=utf-8",
+    **{f"{name}.js": "text/javascript; charset=utf-8" for name in SCRIPTS},
 }
 RETRY_SECONDS = "2"
 
 
 def make_app(
-    source: Source, node: Vitals | Mapping[str, Vitals] | None = None, machine: Machine | None = None
+    source: Source,
+    node: Vitals | Mapping[str, Vitals] | None = None,
+    machine: Machine | None = None,
+    relay: Relay | None = None,
 ) -> FastAPI:
     """The explorer of one DAO; with `node`, also the health and metrics of that node, or of those of several DAOs by
-    contract; with `machine`, also of what they run on.
+    contract; with `machine`, also of what they run on; with `relay`, sealed envelopes are taken too.
     """
     nodes = {source.view.deployment.rounds: node} if isinstance(node, Vitals) else dict(node or {})
     app = FastAPI(
         title="Proof of Contribution",
-        summary="Rounds, scores, proofs and payments of one data DAO. Read-only.",
+        summary="Rounds, scores, proofs and payments of one data DAO. "
+        + ("Takes sealed envelopes." if relay else "Read-only."),
         version="1",
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
-    pages = Pages(source)
-    app.include_router(make_api(source))
+    offer = TERMS if relay else None
+    pages = Pages(source, offer)
+    app.include_router(make_api(source, offer))
+    if relay is not None:
+        app.include_router(make_uploads(relay))
     app.include_router(make_pages(pages))
     _add_static(app)
     _add_health(app, source, nodes, make_registry(source, nodes, machine))
     _add_failures(app, pages)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, posts=frozenset({PATH} if relay else ()))
     return app
 
 
@@ -64,7 +73,9 @@ def _add_static(app: FastAPI) -> None:
     def static(name: str) -> Response:
         if name not in files:
             raise Absent("there is no such file")
-        return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": "public, max-age=3600"})
+        # Scripts import each other: after an upgrade none may meet an older one.
+        kept = "no-cache" if name.endswith(".js") else "public, max-age=3600"
+        return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": kept})
 
 
 def _add_health(app: FastAPI, source: Source, nodes: Mapping[str, Vitals], registry: CollectorRegistry) -> None:
@@ -109,13 +120,17 @@ def _add_failures(app: FastAPI, pages: Pages) -> None:
             response: Response = JSONResponse(Problem(error=message).model_dump(), status)
         else:
             response = pages.problem(status, message)
-        if status == 503:
+        if status in (429, 503):
             response.headers["Retry-After"] = RETRY_SECONDS
         return response
 
     @app.exception_handler(Absent)
     def absent(request: Request, error: Absent) -> Response:
         return failed(request, 404, str(error))
+
+    @app.exception_handler(Refusal)
+    def unwanted(request: Request, error: Refusal) -> Response:
+        return failed(request, error.status, str(error))
 
     @app.exception_handler(ValidatorError)
     def unavailable(request: Request, error: ValidatorError) -> Response:

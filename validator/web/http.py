@@ -1,4 +1,5 @@
-"""What holds for every answer: only GET and HEAD, no script but our own two files, nothing kept about the reader.
+"""What holds for every answer: only GET and HEAD but where the relay takes envelopes, no script but our own files,
+nothing kept about the reader.
 
 Plain ASGI, so it also wraps what the framework answers by itself.
 """
@@ -13,11 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger("web")
 
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+ASKING = frozenset({"/contribute"})
+"""Pages whose scripts ask this server, and nobody else; those of all others connect nowhere."""
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -30,16 +33,17 @@ MOST_PATH = 512
 class Guard:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, posts: frozenset[str] = frozenset()) -> None:
+        """`posts`: the paths that also answer POST, and judge its body themselves."""
+        self._app, self._allowed = app, frozenset(("POST", path) for path in posts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = _with_headers(send)
-        if scope["method"] not in ("GET", "HEAD"):
+        send = _with_headers(send, POLICY + ("; connect-src 'self'" if scope["path"] in ASKING else ""))
+        if scope["method"] not in ("GET", "HEAD") and (scope["method"], scope["path"]) not in self._allowed:
             await _refuse(send, 405, "this server only answers GET and HEAD", {"allow": "GET, HEAD"})
             return
         if max(len(scope["raw_path"]), len(scope["query_string"])) > MOST_PATH:
@@ -65,10 +69,11 @@ class Guard:
                 await _refuse(send, 500, "a fault in this program; its log says more")
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, policy: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            headers["Content-Security-Policy"] = policy
             for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-cache")

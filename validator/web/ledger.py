@@ -52,7 +52,7 @@ class Ledger:
 
     `facts`: all but submissions. `submitted[i]` has id i + 1, and was submitted while round `submitted_in[i]` was open.
     `at_close`: the validator set in the snapshot of a round. `manifests`: digests in order of version, from 1.
-    `recorded`: ids whose score was put on chain one by one.
+    `recorded`: ids whose score was put on chain one by one. `granted`: who was given the secret of a key epoch.
     """
 
     facts: list[Fact] = field(default_factory=list)
@@ -64,6 +64,7 @@ class Ledger:
     at_close: dict[int, Snapshot] = field(default_factory=dict)
     manifests: list[bytes] = field(default_factory=list)
     recorded: set[int] = field(default_factory=set)
+    granted: dict[int, list[str]] = field(default_factory=dict)
 
     @property
     def rounds(self) -> Mapping[int, RoundState]:
@@ -87,6 +88,8 @@ class Ledger:
                 self.manifests.append(fact.args["digest"])
             elif fact.name == "ScoreRecorded":
                 self.recorded.add(int(fact.args["id"]))
+            elif fact.name == "KeyGranted":
+                self._granted(int(fact.args["epoch"]), str(fact.args["operator"]))
         self.facts += fresh
         try:
             self.folded = fold(fresh, self.folded)
@@ -140,6 +143,11 @@ class Ledger:
         self.submitted_in.append(int(args["round"]))
         self.submitted.append(item)
         self.by_contributor.setdefault(item.contributor, []).append(item.id)
+
+    def _granted(self, epoch: int, operator: str) -> None:
+        holders = self.granted.setdefault(epoch, [])
+        if operator not in holders:
+            holders.append(operator)
 
     def _member(self, fact: Fact) -> None:
         operator = str(fact.args.get("operator", ""))

@@ -211,6 +211,68 @@ class OnChain(Answer):
     call: ChainCall
 
 
+class Question(Answer):
+    """A call that only asks, and what the chain answered this server: for a reader who believes it only when their own
+    endpoint says the same. `answer` is ABI-encoded.
+    """
+
+    about: str
+    call: ChainCall
+    answer: Hex
+
+
+class Holder(Answer):
+    """Somebody to whom the DAO's steward gave the secret of a key epoch, on chain. `validates`: has weight now."""
+
+    account: Hex
+    validates: bool
+
+
+class RelayTerms(Answer):
+    """What this server does with a sealed envelope that is posted to `path`, if its operator wants it to: it puts it
+    into its IPFS node, and lets go of what was not submitted within `hold_seconds`.
+    """
+
+    path: str
+    hold_seconds: int
+
+
+class Terms(Answer):
+    """What a contribution takes now, and to whom it is sealed.
+
+    `round`, `places` (contributions that still fit) and `rules` (the manifest's `payload` and `limits`) are the open
+    round's; `deposit` is in wei. `key`: X25519 public key of the newest key epoch. `holders`: who was given its secret,
+    besides the steward, who made it. `not_now`: why nothing would be accepted at the moment. `submit`: selector of
+    `submit(digest, codec, size, keyEpoch)` of `registry`; `submitted`: topic of the event that tells the id. `latest`:
+    the newest contribution of a final block; 0 before the first.
+    """
+
+    chain_id: int
+    contract: Hex
+    registry: Hex
+    round: int | None
+    places: int | None
+    deposit: Amount
+    key_epoch: int | None
+    key: Hex | None
+    holders: list[Holder]
+    rules: dict[str, Any] | None
+    fault: str | None
+    not_now: str | None
+    questions: list[Question]
+    submit: Hex
+    submitted: Hex
+    latest: int
+    relay: RelayTerms | None
+
+
+class Relayed(Answer):
+    """An envelope that this server has put into IPFS. `size` in bytes."""
+
+    cid: str
+    size: int
+
+
 class ContributionDetail(Contribution):
     """Everything about one contribution. `why` says in sentences how it came to what it was paid; `proof` leads to the
     scores root, `input_proof`, of what was judged, to the inputs root.

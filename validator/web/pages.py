@@ -1,8 +1,10 @@
-"""The pages: the answers of the API as HTML. Everything is escaped; only the buttons for a wallet need JavaScript."""
+"""The pages: the answers of the API as HTML. Everything is escaped; only what a wallet is for needs JavaScript."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,10 +17,12 @@ from validator.web.answers.common import Absent, bundle_of
 from validator.web.answers.contributions import LEAF_TYPES, contribution_answer, contributor_answer
 from validator.web.answers.manifests import manifest_answer
 from validator.web.answers.rounds import round_answer, round_state, rounds_answer
+from validator.web.answers.terms import terms_answer
 from validator.web.answers.validators import validators_answer
 from validator.web.distribution import Distribution, distribution
+from validator.web.models import RelayTerms
 from validator.web.parameters import Address, ContributionId, PageNumber, RoundNumber, Version
-from validator.web.picture import Picture, picture
+from validator.web.picture import Picture, Tick, picture
 from validator.web.source import Source
 
 SMALL = 10**12
@@ -28,8 +32,8 @@ SMALL = 10**12
 class Pages:
     """Renders templates for one DAO."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, relay: RelayTerms | None = None) -> None:
+        self.source, self.relay = source, relay
         self._templates = Environment(
             loader=PackageLoader("validator.web"),
             autoescape=True,
@@ -44,6 +48,8 @@ class Pages:
             size=words.size,
             utc=words.utc,
             status_word=words.status_word,
+            product=math.prod,
+            ticks=_ticks,
             reason=words.reason_words,
             pretty=lambda document: json.dumps(document, indent=2, sort_keys=True),
         )
@@ -113,11 +119,21 @@ def make_pages(pages: Pages) -> APIRouter:
     def manifest(version: Version = None) -> HTMLResponse:
         return pages.show("manifest.html", answer=manifest_answer(source, version))
 
+    @router.get("/contribute")
+    def contribute() -> HTMLResponse:
+        return pages.show("contribute.html", answer=terms_answer(source, pages.relay))
+
     @router.get("/find")
     def find(q: str = "") -> RedirectResponse:
         return RedirectResponse(_place(q.strip()), 303)
 
     return router
+
+
+def _ticks(ticks: Sequence[Tick], digits: int, least: int = 0) -> list[tuple[float, str]]:
+    """Where each tick of an axis stands, and what it says."""
+    told = words.axis([tick.value for tick in ticks], digits, least)
+    return [(tick.y, label) for tick, label in zip(ticks, told, strict=True)]
 
 
 def _place(text: str) -> str:

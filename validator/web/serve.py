@@ -21,6 +21,7 @@ from validator.stages.node import Node
 from validator.web.app import make_app
 from validator.web.health import Pulse, Vitals
 from validator.web.metrics import Machine
+from validator.web.relay import open_relay
 from validator.web.source import Source
 
 log = structlog.get_logger("web")
@@ -77,10 +78,14 @@ class Bound(Protocol):
 
 
 def serve(view: View, settings: Settings) -> None:
-    """Serve the explorer until SIGTERM or Ctrl-C. Must be called from the main thread. Raises ServeError."""
+    """Serve the explorer, with the relay if the settings ask for it, until SIGTERM or Ctrl-C. Must be called from the
+    main thread. Raises ServeError, RelayError or HeldError.
+    """
+    source = Source(view)
+    app = make_app(source, relay=open_relay(source, settings))
     listener = listen(settings.host, settings.port or DEFAULT_PORT)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped as asked
-        server(make_app(Source(view))).run(sockets=[listener])
+        server(app).run(sockets=[listener])
 
 
 def serve_beside(daemon: Running, settings: Settings) -> None:
@@ -89,6 +94,8 @@ def serve_beside(daemon: Running, settings: Settings) -> None:
 
     Returns at once. A DAO that cannot be read now has no explorer; raises ValidatorError if none can, or ServeError.
     """
+    if settings.relay:
+        log.warning("no relay beside a node: who signs takes no uploads; `validator web` offers it from another home")
     nodes = {ticker.name: _vitals(ticker, settings) for ticker in daemon.tickers}
     machine = Machine(daemon.tickers[0].health.started, daemon.memory.used, daemon.memory.limit, settings.path(""))
     for number, view in enumerate(_views(daemon.tickers, settings)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from validator.words import points, reason_words, units
 
-__all__ = ["COURSE", "PHASES", "points", "reason_words", "short", "size", "span", "status_word", "units", "utc"]
+__all__ = ["COURSE", "PHASES", "axis", "points", "reason_words", "short", "size", "span", "status_word", "units", "utc"]
 
 PHASES: Mapping[str, str] = {
     "open": "It takes contributions.",
@@ -19,6 +19,9 @@ PHASES: Mapping[str, str] = {
     "stalled": "There was no quorum in time; it will be tried again.",
     "abandoned": "It was given up, and its contributions went to the next round.",
 }
+
+MOST_PLACES = 6
+"""Of a tick's number: more do not fit beside the axis."""
 
 COURSE = ("open", "closed", "reporting", "committing", "attesting", "finalised")
 """The phases of a round that nothing disturbs, in order."""
@@ -56,6 +59,37 @@ def size(count: int) -> str:
     if count < 10_000:
         return f"{count:,} bytes"
     return f"{count / 1024:,.0f} KiB" if count < 10 * 2**20 else f"{count / 2**20:,.0f} MiB"
+
+
+def axis(values: Sequence[int], digits: int, least: int = 0) -> list[str]:
+    """What stands at the ticks of an axis: each value over 10**`digits`, with as many places as it takes to tell all of
+    them apart exactly, at least `least`; by powers of ten where more than MOST_PLACES would be needed.
+    """
+    zeros = min((_trailing_zeros(value) for value in values if value), default=digits)
+    places = max(least, digits - zeros)
+    if places > MOST_PLACES:
+        return [_by_power(value, digits) for value in values]
+    return [_decimal(value, digits, places) for value in values]
+
+
+def _decimal(value: int, digits: int, places: int) -> str:
+    whole, rest = divmod(abs(value), 10**digits)
+    fraction = f"{rest:0{digits}d}"[:places].ljust(places, "0") if digits and places else "0" * places
+    return f"{'-' if value < 0 else ''}{whole:,}{'.' + fraction if fraction else ''}"
+
+
+def _trailing_zeros(value: int) -> int:
+    text = str(abs(value))
+    return len(text) - len(text.rstrip("0"))
+
+
+def _by_power(value: int, digits: int) -> str:
+    if not value:
+        return "0"
+    zeros = _trailing_zeros(value)
+    sign, figures = "-" if value < 0 else "", str(abs(value)).rstrip("0")
+    mantissa = f"{figures[0]}.{figures[1:]}" if figures[1:] else figures
+    return f"{sign}{mantissa}e{zeros + len(figures) - 1 - digits}"
 
 
 def status_word(status: str) -> str:

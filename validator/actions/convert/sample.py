@@ -118,7 +118,8 @@ def fit(values: Array, field: Field) -> Array:
     least, most = (field.minimum, field.maximum) if field.dtype == "float32" else (low.item(), high.item())
     if numbers.min() < least or numbers.max() > most:
         raise Unfit(f"a value lies outside {least:.12g} to {most:.12g}")
-    return np.clip(numbers.astype(DTYPES[field.dtype]), low, high)
+    # + 0 makes 0.0 of -0.0, which is the same to whoever pays: equal records are equal bytes, in either format.
+    return np.clip(numbers.astype(DTYPES[field.dtype]), low, high) + np.zeros((), DTYPES[field.dtype])
 
 
 def bounds(field: Field) -> tuple[np.generic, np.generic]:

@@ -41,6 +41,14 @@ class DataDAO(Contract):
         """The X25519 public key of key epoch ``epoch`` (1-based)."""
         return cast("bytes", self._read("keyOf", epoch, block=block))
 
+    def key_epoch_call(self) -> Call:
+        """The question for the latest key epoch as a call that anyone can put to any endpoint."""
+        return self._call("keyEpoch")
+
+    def key_of_call(self, epoch: int) -> Call:
+        """The same for the public key of key epoch ``epoch``."""
+        return self._call("keyOf", epoch)
+
     def parameters(self, block: BlockId = "latest") -> Parameters:
         """The parameters that the next round will latch."""
         return cast("Parameters", self._read("parameters", block=block))

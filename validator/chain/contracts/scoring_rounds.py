@@ -53,6 +53,10 @@ class ScoringRounds(Contract):
         """Of the open round: its number, the first id that no longer fits, the deposit in wei."""
         return cast("tuple[int, int, int]", self._read("submissionTerms", block=block))
 
+    def submission_terms_call(self) -> Call:
+        """The same question as a call that anyone can put to any endpoint."""
+        return self._call("submissionTerms")
+
     def attestation_digest(self, attestation: Attestation, block: BlockId = "latest") -> bytes:
         """The EIP-712 digest of ``attestation``."""
         return cast("bytes", self._read("attestationDigest", attestation, block=block))
