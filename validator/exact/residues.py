@@ -148,8 +148,8 @@ def _multiply(left: Residues, right: Residues, block: int, dtype: torch.dtype) -
 
 
 def _room(count: int, device: torch.device) -> Tensor:
-    """int32 (count,) to work in, of any content. On a CPU it is the thread's own and kept, at most 28 MiB: memory that is
-    given back and taken again is fresh pages, zeroed, each time, a tenth to a fifth of a small product's time.
+    """int32 (count,) to work in, of any content. On a CPU it is the thread's own and kept, at most 28 MiB: memory that
+    is given back and taken again is fresh pages, zeroed, each time, a tenth to a fifth of a small product's time.
     """
     if device.type != "cpu" or count > 2 * len(MODULI) * _TILE:
         return torch.empty(count, dtype=torch.int32, device=device)
