@@ -21,6 +21,7 @@ from torch import Tensor
 pytest.importorskip("numba", reason="kernels are compiled by numba")
 import numba
 
+from tests.exact.processors import needs_vnni
 from validator.exact import digest, exact, products, residues
 from validator.exact import kernels as room
 from validator.exact.kernels import build, grids, slots
@@ -99,14 +100,6 @@ def _holding() -> list[str]:
     return [name for name, found in texts.items() if any(_FUSED.search(text) for text in found)]
 
 
-def _saturates() -> bool:
-    x = torch.full((32, 32), 127, dtype=torch.int8)
-    return not bool((torch._int_mm(x, x) == 32 * 127**2).all())
-
-
-needs_vnni = pytest.mark.skipif(_saturates(), reason="int8 products saturate on this processor: no VNNI")
-
-
 @needs_vnni
 def test_products__by_fused_instructions__bits_of_the_float64_engine() -> None:
     asking = _of(kernels)
@@ -137,9 +130,12 @@ def test_products__without_fused_instructions__same_bits_and_none_in_the_code(
     asked: bool, processor: dict[str, str]
 ) -> None:
     """Not asked for, the compiler puts none there by itself; and a processor without them is given other code."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_kernels_fused as t; t.print_without(sys.argv[2:])"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from tests.exact import test_kernels_fused as t; t.print_without(sys.argv[2:])"
+    )
     found = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent), *["asked"] * asked],
+        [sys.executable, "-c", code, str(Path(__file__).parents[2]), *["asked"] * asked],
         env=os.environ | processor,
         capture_output=True,
         text=True,

@@ -13,20 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.exact.processors import needs_vnni
 from validator.exact import NonFinite, kernels, products, residues
 from validator.exact.products import BLOCK, operand_bits, settle
 from validator.exact.random import Stream
 from validator.exact.residues import CUT, DEEPEST, MODULI, RANGE, halves, weight
-
-
-def _int8_saturates() -> bool:
-    """Whether int8 products are taken in saturating 16 bits here: no VNNI."""
-    x = torch.arange(64 * 64).mul(37).remainder(256).sub(128).view(64, 64)
-    narrow = x.to(torch.int8)
-    return not torch.equal(torch._int_mm(narrow, narrow).long(), x @ x)
-
-
-needs_vnni = pytest.mark.skipif(_int8_saturates(), reason="int8 products saturate on this processor: no VNNI")
 
 DEPTHS = [1, 33, 63, 64, 65, 1000, 1024, 1025, 3000]
 DEVICES = [

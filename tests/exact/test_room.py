@@ -7,6 +7,7 @@ import threading
 import torch
 from torch import Tensor
 
+from tests.exact.processors import needs_vnni
 from validator.exact import exact, residues
 
 
@@ -20,6 +21,7 @@ def product(pair: tuple[Tensor, Tensor]) -> Tensor:
         return pair[0] @ pair[1]
 
 
+@needs_vnni
 def test_multiply__large_then_small_then_large__each_as_if_alone() -> None:
     pairs = [operands(640, 576, 1), operands(512, 512, 2), operands(640, 576, 3)]
     first = [product(pair) for pair in pairs]

@@ -155,7 +155,7 @@ def _room(count: int, device: torch.device) -> Tensor:
         return torch.empty(count, dtype=torch.int32, device=device)
     if _kept.sums is None or _kept.sums.numel() < count:
         with torch.inference_mode(False):  # what is made in that mode cannot be written outside of it
-            _kept.sums = torch.empty(count, dtype=torch.int32)
+            _kept.sums = torch.empty(count, dtype=torch.int32, device=device)
     return _kept.sums[:count]
 
 

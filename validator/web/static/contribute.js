@@ -20,7 +20,8 @@ const steps = {
 };
 const order = Object.values(steps);
 
-// What was made so far: { payload, told } after the file, { envelope, cid, from, terms } after sealing.
+// What was made so far: { payload, rules } after the file, { envelope, cid, from, terms } after sealing, { call } once it is
+// in IPFS.
 let made = {};
 
 async function ask(path) {
