@@ -39,8 +39,6 @@ class Site(World):
     def write_dao(self, folder: Path) -> None:
         super().write_dao(folder)
         tighten(folder / "manifest.toml")
-        text = (folder / "manifest.toml").read_text()
-        (folder / "manifest.toml").write_text(text.replace("epochs = 10", "epochs = 3"))  # many audits of one round
 
     def new_home(self, name: str, *, keys: bool = True) -> str:
         """A home that knows chain, content and contract, perhaps with keys and coin; returns its address, or ""."""

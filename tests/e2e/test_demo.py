@@ -18,10 +18,41 @@ from validator.demo.play import SHARES
 COMMAND = [sys.executable, "-m", "validator", "demo"]
 GARBAGE = ("mislabelled", "noise", "duplicate", "replayed", "malformed")
 PATIENCE = 480  # two demonstrations run side by side on two cores
+SMALL = """
+import validator.demo.crowd
+validator.demo.crowd.SCORED_KINDS = ("clean", "narrow", "mislabelled", "noise", "duplicate")
+import validator.demo.run
+validator.demo.run.ROUNDS = 1
+from validator.cli import main
+main()
+"""
+"""The same program with one round of one contributor of each kind; everything else is as it is."""
 
 
 @pytest.mark.timeout(PATIENCE + 30)
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
+def test_demo__json_of_a_small_crowd__is_one_object_and_the_audit_agrees():
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, "demo", "--json"], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    answer = json.loads(done.stdout)
+    assert [(r["round"], r["status"], r["attestations"], r["equal"]) for r in answer["rounds"]] == [
+        (1, "finalised", 3, True)
+    ]
+    assert answer["audit"] == {"level": 4, "match": True, "signatures": 3}
+    assert set(answer["shares"]) == set(SHARES)
+    assert sum(answer["shares"][kind] for kind in GARBAGE) <= 0.02
+    played = answer["rounds"][0]
+    assert {c["kind"] for c in played["contributions"]} == set(SHARES)
+    assert all((c["status"] == "paid") == (c["score"] > 0) for c in played["contributions"])
+    statuses = {c["status"] for c in played["contributions"]}
+    assert statuses >= {"duplicate", "replayed", "malformed", "undecryptable", "oversized"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE + 30)
+@pytest.mark.parametrize("seed", range(10))
 def test_demo__json__pays_honest_contributors_and_the_audit_agrees(seed: int):
     done = subprocess.run(
         [*COMMAND, "--json", "--seed", str(seed)], capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -55,7 +86,7 @@ def interruptible() -> None:
 
 
 @pytest.mark.timeout(PATIENCE + 90)
-def test_demo__terminal__leaves_the_explorer_running_until_interrupted(tmp_path: Path):
+def test_demo__terminal__pays_honest_contributors_and_leaves_the_explorer_running_until_interrupted(tmp_path: Path):
     out = tmp_path / "out"
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "COLUMNS": "140"}
     with out.open("wb") as file:
@@ -78,7 +109,13 @@ def test_demo__terminal__leaves_the_explorer_running_until_interrupted(tmp_path:
         if process.poll() is None:
             process.kill()
     text = out.read_text()
-    assert "Who got the money" in text
+    for number in (1, 2):
+        assert re.search(rf"Round {number}: final, 3 equal attestations, [\d,.]+ of [\d,.]+ tokens paid", text), text
+    told = text.partition("Who got the money")[2]
+    shares = {kind: float(share) for kind, share in re.findall(r"^  (\w+) +([\d.]+)%", told, re.MULTILINE)}
+    assert set(shares) == set(SHARES)
+    assert shares["clean"] + shares["narrow"] >= 95
+    assert sum(shares[kind] for kind in GARBAGE) <= 2
     assert "re-executed from scratch: the same bits" in text
     assert not list(tmp_path.glob("poc-demo-*")), "the demonstration's folder was left behind"
 
