@@ -59,7 +59,7 @@ class World:
     `chain`: one that is running; by default an embedded chain that belongs to this world.
     """
 
-    epochs: ClassVar[int] = 3
+    epochs: ClassVar[int] = 5
     """Of the trainings that scores come from; the demonstration's DAO has 10."""
     options: ClassVar[dict[str, str | int | float]] = {"poll_seconds": 0.2, "stagger_seconds": 0.0}
     """What every home's configuration says besides where chain and content are."""
