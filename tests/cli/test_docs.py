@@ -20,15 +20,15 @@ ELSEWHERE = {
     "export VALIDATOR_HOME=": "tests/cli/test_documented.py",
     "python scripts/verify.py ": "tests/integration/test_second_verifier.py",
     "docker compose --file docker/compose.operator.yml ": "tests/docker/test_compose.py",
-    "useradd ": "tests/docker/test_systemd.py",
-    "python3 -m venv /opt/poc-validator": "tests/docker/test_systemd.py",
-    "/opt/poc-validator/bin/pip install ": "tests/docker/test_systemd.py",
-    "install ": "tests/docker/test_systemd.py",
-    "sudo -u validator ": "tests/docker/test_systemd.py",
-    "systemctl enable ": "tests/docker/test_systemd.py",
+    "useradd ": "tests/docker/test_installed.py",
+    "python3 -m venv /opt/poc-validator": "tests/docker/test_installed.py",
+    "/opt/poc-validator/bin/pip install ": "tests/docker/test_installed.py",
+    "install ": "tests/docker/test_installed.py",
+    "sudo -u validator ": "tests/docker/test_installed.py",
+    "systemctl enable ": "tests/docker/test_installed.py",
 }
-"""Commands of other programs, by how they begin, and what runs them, or holds them to what they set up where only root
-of a machine with Docker or systemd could."""
+"""Commands of other programs, by how they begin, and what runs them, or holds them to what they set up where only a
+machine with a container engine could."""
 
 
 @pytest.mark.parametrize(("document", "words"), sorted(set(shown())), ids=lambda text: text[:60])
