@@ -25,7 +25,7 @@ from validator.web.source import Source
 from validator.web.uploads import make_uploads
 
 MACHINE_PATHS = ("/api/", "/live", "/health", "/ready", "/metrics")
-SCRIPTS = ("wallet", "wallets", "contribute", "convert", "table", "payload", "rules", "tensors", "lines", "seal", "cid")
+SCRIPTS = tuple("wallet wallets contribute convert table npz sample payload rules tensors lines seal cid".split())
 STATIC = {
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
