@@ -111,10 +111,9 @@ function options() {
   return { ...chosenOnes, skip, take };
 }
 
-function converted(file, rules, choices) {
+async function converted(file, rules, choices, changed) {
   const worker = new Worker(new URL("reader.js", import.meta.url), { type: "module" });
   const found = new Promise((resolve, reject) => {
-    interrupt = () => reject(new Refused("another choice was made meanwhile, read the file again"));
     worker.onerror = () => reject(new Error("the file could not be read: reload the page"));
     worker.onmessage = ({ data: { done, refused, fault } }) => {
       if (done) resolve(done);
@@ -122,7 +121,11 @@ function converted(file, rules, choices) {
     };
   });
   worker.postMessage({ file, rules, options: choices });
-  return found.finally(() => worker.terminate());
+  try {
+    return await Promise.race([found, changed]);
+  } finally {
+    worker.terminate();
+  }
 }
 
 async function readFile() {
@@ -134,9 +137,14 @@ async function readFile() {
   if (file.size > MOST_FILE)
     throw new Refused(`the file has ${count(file.size)} bytes: this page reads up to ${count(MOST_FILE)}`);
   say(steps.file, "The file is read.");
-  const terms = await ask("/api/terms");
+  const choices = options();
+  const changed = new Promise((_, reject) => {
+    interrupt = () => reject(new Refused("another choice was made meanwhile, read the file again"));
+  });
+  changed.catch(() => {}); // once all is read, nobody listens
+  const terms = await Promise.race([ask("/api/terms"), changed]);
   if (!terms.rules) throw new Error(terms.fault ?? terms.not_now ?? "the DAO's rules are not to be had");
-  const done = await converted(file, terms.rules, options());
+  const done = await converted(file, terms.rules, choices, changed);
   made = { payload: done.payload, rules: JSON.stringify(terms.rules) };
   tell(steps.file, [
     ["File", file.name],
