@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-# One thread for each process, before anything loads torch: several run side by side, and threads that wait for work spin,
-# a third of all processor time. What holds for several threads is tested by tests that ask for them.
+# One thread for each process, before anything loads torch: several run side by side, and threads that wait for work
+# spin, a third of all processor time. What holds for several threads is tested by tests that ask for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

@@ -24,14 +24,27 @@ from tests.faults.victim import die_with_parent
 SYSTEMD = Path("/usr/lib/systemd/systemd")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 60
-HOST = [Path(name) for name in ("/etc", "/opt", "/run", "/var/lib", "/etc/systemd/system")]
-"""Folders of this machine that the guide's commands write to."""
-MASKED = (
-    *("systemd-sysctl.service", "systemd-modules-load.service", "systemd-remount-fs.service", "modprobe@.service"),
-    *("timers.target", "systemd-tmpfiles-setup.service", "systemd-update-utmp.service", "systemd-udevd.service", "systemd-udev-trigger.service"),
-    *("dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "tmp.mount"),
-    *("sys-fs-fuse-connections.mount", "sys-kernel-config.mount"),
-)
+HOST = [Path(name) for name in ("/etc", "/etc/systemd/system", "/opt")]
+WRITTEN = [Path("/run/password"), Path("/var/lib/poc-validator"), ROOT / "password", ROOT / "build"]
+"""Where the guide's commands write."""
+MASKED = [
+    "systemd-sysctl.service",
+    "systemd-modules-load.service",
+    "modprobe@.service",
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+    "systemd-remount-fs.service",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-kernel-config.mount",
+    "sys-fs-fuse-connections.mount",
+    "tmp.mount",
+    "systemd-tmpfiles-setup.service",
+    "systemd-update-utmp.service",
+    "timers.target",
+]
 """Units that a system starts with and that would set the kernel, which is this machine's, or take up time."""
 
 START = """
@@ -81,7 +94,9 @@ def missing() -> str:
     if _cgroups() is None:
         return "needs a cgroup2 hierarchy"
     tried = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--ipc", "--uts", "true"], capture_output=True, check=False
+        ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--ipc", "--uts", "true"],
+        capture_output=True,
+        check=False,
     )
     return "" if tried.returncode == 0 else f"namespaces are refused: {tried.stderr.decode().strip()}"
 
@@ -184,11 +199,18 @@ class Machine:
         """Wait for something to come about."""
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+            assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s\n{self._said()}"
             time.sleep(0.1)
+
+    def _said(self) -> str:
+        """The end of its journal, if it has got as far as having one."""
+        if self._process.poll() is not None or self._first() is None:
+            return Path(self._log.name).read_text()
+        return self.run("journalctl --lines=40 --output=cat --no-pager").stdout
 
 
 def untouched() -> dict[str, object]:
-    """What of this machine must be the same afterwards: accounts, and what stands in the folders that are written to."""
-    found: dict[str, object] = {name: Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group", "/etc/shadow")}
-    return {**found, **{str(folder): sorted(os.listdir(folder)) for folder in HOST if folder.is_dir()}}
+    """What of this machine must be the same afterwards: accounts, and what stands where the guide's commands write."""
+    files: dict[str, object] = {name: Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group", "/etc/shadow")}
+    listed = {str(folder): sorted(path.name for path in folder.iterdir()) for folder in HOST if folder.is_dir()}
+    return {**files, **listed, **{str(path): path.exists() for path in WRITTEN}}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi import Request
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from tests.web.chromium import served
@@ -191,6 +195,46 @@ def spoken(url: str, data: bytes, said: bytes, seconds: float = 20.0) -> bytes:
 HEAD = (
     b"POST /api/envelopes HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nContent-Type: application/octet-stream\r\n"
 )
+
+
+def test_relay__handler_cancelled_in_the_instant_of_admission__its_place_is_given_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, told = threading.Event(), threading.Event()
+    admitted = bench.relay.admitted
+
+    @contextmanager
+    def slowly(headers: Mapping[str, str], address: str) -> Iterator[int]:
+        with admitted(headers, address) as size:
+            taken.set()
+            assert told.wait(10)
+            yield size
+
+    admissions = []  # kept, so that the place is given back by the handler and not by the collector of garbage
+
+    def kept(headers: Mapping[str, str], address: str) -> AbstractContextManager[int]:
+        admissions.append(slowly(headers, address))
+        return admissions[-1]
+
+    monkeypatch.setattr(bench.relay, "admitted", kept)
+    headers = [(name.encode(), value.encode()) for name, value in {**OWN, "content-length": "100"}.items()]
+    request = Request({"type": "http", "headers": headers, "client": ("203.0.113.7", 1)})
+    post = next(route.endpoint for route in uploads.make_uploads(bench.relay).routes if isinstance(route, APIRoute))
+
+    async def play() -> None:
+        handling = asyncio.create_task(post(request))
+        assert await asyncio.to_thread(taken.wait, 10)
+        assert len(bench.relay._uploads) == 1
+        handling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handling
+        told.set()
+        async with asyncio.timeout(10):
+            while bench.relay._uploads:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(play())
+    assert bench.relay._uploads == []
 
 
 def test_relay__on_a_socket__too_many_bytes_and_no_envelope_are_refused_before_they_come(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -37,7 +38,7 @@ def make_uploads(relay: Relay) -> APIRouter:
     async def post(request: Request) -> Relayed:
         address = request.client.host if request.client is not None else ""
         admission = relay.admitted(request.headers, address)
-        size = await run_in_threadpool(admission.__enter__)
+        size = await _enter(admission)
         try:
             data = await _body(request, relay, size)
             return await run_in_threadpool(relay.store, data)
@@ -45,6 +46,16 @@ def make_uploads(relay: Relay) -> APIRouter:
             admission.__exit__(None, None, None)
 
     return router
+
+
+async def _enter(admission: AbstractContextManager[int]) -> int:
+    """Enter in a thread, which cannot be called back: when nobody waits for it any more, it gives its place back."""
+    entering = asyncio.ensure_future(run_in_threadpool(admission.__enter__))
+    try:
+        return await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        entering.add_done_callback(lambda done: done.exception() or admission.__exit__(None, None, None))
+        raise
 
 
 async def _body(request: Request, relay: Relay, size: int) -> bytearray:
