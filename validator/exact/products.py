@@ -62,9 +62,18 @@ def rounded(a: Tensor, b: Tensor, op: str) -> Tensor:
     if not residues.pays(a, b):
         return settle(product(a, b, op), a.dtype)
     bits = operand_bits(a.shape[-1])
-    left = kept(a, ("residues", -1, bits), lambda: residues.prepare(a, -1, bits, op), op)
-    right = kept(b, ("residues", -2, bits), lambda: residues.prepare(b, -2, bits, op), op)
-    return residues.multiply(left, right, a.dim() == 3, BLOCK, a.dtype)
+    with residues.Room() as room:
+        left, right = (
+            kept(
+                x,
+                ("residues", dim, bits),
+                lambda: residues.prepare(x, dim, bits, op),
+                op,
+                lambda: residues.prepare(x, dim, bits, op, lambda count: room.of(dim, count)),
+            )
+            for x, dim in ((a, -1), (b, -2))
+        )
+        return residues.multiply(left, right, a.dim() == 3, BLOCK, a.dtype)
 
 
 def _blocks(a: Tensor, b: Tensor) -> Tensor:
