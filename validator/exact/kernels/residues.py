@@ -28,11 +28,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from llvmlite import ir
 from numba import carray  # type: ignore[attr-defined]
+from numba.core import types
 from torch import Tensor
 
 from validator.exact.errors import NonFinite
-from validator.exact.kernels.build import Array, Scalar, from_bits, fused, inline
+from validator.exact.kernels.build import Array, Code, Scalar, from_bits, fused, inline, primitive
 from validator.exact.kernels.dense import threads_for
 from validator.exact.kernels.native import FIRST, doubles, halves, native, octets, singles
 from validator.exact.kernels.units import MOST, magic_bits, magnitude, unit_of, wide_bits
@@ -55,12 +57,27 @@ _X, _OUT, _UNITS, _SLICES, _DEPTH, _BITS, _MODULI, _SIGNLESS, _INFINITE = range(
 their reciprocals; whether residues are to be without a sign; and whether a value was too large."""
 
 
+@primitive
+def _side_by_side(typing: Code, a: Code, b: Code, c: Code, d: Code) -> Code:
+    """The lowest bytes of four int32 as one int32. In LLVM's terms, because numba widens operations on int32 to int64."""
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        whole, byte = ir.IntType(32), ir.IntType(8)
+        result = builder.shl(args[3], whole(24))
+        for i in range(3):
+            low = builder.zext(builder.trunc(args[i], byte), whole)
+            result = builder.or_(result, builder.shl(low, whole(8 * i)))
+        return result
+
+    return types.int32(types.int32, types.int32, types.int32, types.int32), code
+
+
 @inline
 def _residue(q: Scalar, modulus: Scalar, reciprocal: Scalar, lift: Scalar) -> Scalar:
     """An integer in float32 modulo `modulus`, in int32; `lift` is added to a negative one."""
     turns = fused(q, reciprocal, _MAGIC32) - _MAGIC32
-    residue = np.int32(fused(-turns, modulus, q))
-    return residue + (lift & (residue >> np.int32(31)))
+    residue = fused(-turns, modulus, q)
+    return np.int32(residue + (lift if residue < np.float32(0.0) else np.float32(0.0)))
 
 
 @inline
@@ -107,7 +124,7 @@ def _pack_rows(job: Array, piece: Scalar) -> None:
         flat = packed.reshape(-1)
         for i in range(COUNT):
             modulus, reciprocal = moduli[0, i], moduli[1, i]
-            lift = np.int32(modulus) * np.int32(job[_SIGNLESS])
+            lift = modulus if job[_SIGNLESS] else np.float32(0.0)
             place = ((piece * COUNT + i) * fours + begin // 4) * LINE
             out = carray(octets(job[_OUT] + place), (whole * LINE,))
             for j in range(out.shape[0]):
@@ -149,15 +166,15 @@ def _pack_columns(job: Array, piece: Scalar) -> None:
             c, d = apart[2, group].reshape(-1), apart[3, group].reshape(-1)
             for i in range(COUNT):
                 modulus, reciprocal = moduli[0, i], moduli[1, i]
-                lift = np.int32(modulus) * np.int32(job[_SIGNLESS])
+                lift = modulus if job[_SIGNLESS] else np.float32(0.0)
                 place = (((first // GROUP + group) * COUNT + i) * fours + begin // 4) * LINE
                 out = carray(halves(job[_OUT] + place), (whole * GROUP,))
                 for j in range(out.shape[0]):
-                    out[j] = (
-                        (_residue(a[j], modulus, reciprocal, lift) & np.int32(255))
-                        | ((_residue(b[j], modulus, reciprocal, lift) & np.int32(255)) << np.int32(8))
-                        | ((_residue(c[j], modulus, reciprocal, lift) & np.int32(255)) << np.int32(16))
-                        | (_residue(d[j], modulus, reciprocal, lift) << np.int32(24))
+                    out[j] = _side_by_side(
+                        _residue(a[j], modulus, reciprocal, lift),
+                        _residue(b[j], modulus, reciprocal, lift),
+                        _residue(c[j], modulus, reciprocal, lift),
+                        _residue(d[j], modulus, reciprocal, lift),
                     )
 
 
