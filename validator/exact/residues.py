@@ -48,7 +48,7 @@ CUT = 1 << 27
 """Where weights are cut into a high and a low part."""
 
 _LEAST_SIDE, _LEAST_DEPTH = 64, 128
-_LEAST_SIZE = {"cpu": 448, "cuda": 2048}
+_LEAST_SIZE = {"cpu": 400, "cuda": 2048}
 """A product pays from about (size, size) @ (size, size) on."""
 _TILE = 1 << 19
 """Elements of the result that are found at a time, from seven int32 sums each (14 MiB)."""

@@ -160,7 +160,9 @@ def _pack_columns(job: Array, piece: Scalar) -> None:
             else:
                 line[:] = np.float32(0.0)
             for group in range(groups):
-                apart[row % 4, group, row // 4] = line[group * GROUP : (group + 1) * GROUP]
+                source, target = line[group * GROUP : (group + 1) * GROUP], apart[row % 4, group, row // 4]
+                for j in range(GROUP):
+                    target[j] = source[j]
         for group in range(groups):
             a, b = apart[0, group].reshape(-1), apart[1, group].reshape(-1)
             c, d = apart[2, group].reshape(-1), apart[3, group].reshape(-1)
