@@ -218,7 +218,10 @@ def test_kernels__of_every_form__gather_nothing() -> None:
 
 
 def test_tiles__operands_that_do_not_fit__refused() -> None:
-    (a,), (b,) = residues.prepare(torch.ones(8, 40), -1, 21, "test"), residues.prepare(torch.ones(44, 8), -2, 21, "test")
+    (a,), (b,) = (
+        residues.prepare(torch.ones(8, 40), -1, 21, "test"),
+        residues.prepare(torch.ones(44, 8), -2, 21, "test"),
+    )
     tiles, weights = kernels.module("tiles"), residues._weights()
     fitting = residues.prepare(torch.ones(40, 8), -2, 21, "test")[0]
     for right, block, out in (

@@ -51,7 +51,7 @@ _LEAST_SIDE, _LEAST_DEPTH = 64, 128
 _LEAST_SIZE = {"cpu": 400, "cuda": 2048}
 """A product pays from about (size, size) @ (size, size) on."""
 _TILE = 1 << 19
-"""Elements of the result that are found at a time, from seven int32 sums each (14 MiB)."""
+"""Elements of the result that torch's products find at a time, from seven int32 sums each (14 MiB)."""
 _TILE_CUDA = 1 << 26
 _ROWS = 32
 """Rows of a tile, at least: CUDA wants more than 16."""
@@ -112,8 +112,8 @@ _own = _Own()
 
 
 class Room:
-    """Memory for the packed operands of one product that nobody keeps, of any content: the thread's own, and kept by it,
-    at most 2 * _MOST bytes. What is given back and taken again is fresh pages, zeroed, each time.
+    """Memory of any content for the packed operands of one product that nobody keeps. It is the thread's own, and kept,
+    at most 2 * _MOST bytes: what is given back and taken again is fresh pages, zeroed, each time.
 
     Who enters has it alone: a product that begins inside another one, in a signal's handler, gets another room.
     """
@@ -189,21 +189,20 @@ def multiply(left: list[Operand], right: list[Operand], batched: bool, block: in
     (m, n), or (batch, m, n) if `batched`. float64 as products.product gives it, up to the sign of a zero; float32 as
     that is after products.settle.
     """
+    packed = isinstance(left[0], Packed)
     shape, device = (left[0].units.shape[0], right[0].units.shape[1]), left[0].units.device
-    if isinstance(left[0], Packed):
-        out = torch.empty(len(left), *shape, dtype=dtype)
-        tiles = kernels.module("tiles")
-        for a, b, each in zip(left, right, out.unbind(), strict=True):
-            tiles.multiply((a.values, a.units), (b.values, b.units), block, _weights(), each)
-        return out if batched else out[0]
-    out = torch.empty(len(left), *shape, dtype=dtype if left[0].values.shape[2] <= block else torch.float64, device=device)
+    kind = dtype if packed or left[0].values.shape[2] <= block else torch.float64
+    out = torch.empty(len(left), *shape, dtype=kind, device=device)
     for a, b, each in zip(left, right, out.unbind(), strict=True):
-        _multiply(a, b, block, each)
-    out = out if batched else out[0]
-    return out if out.dtype == dtype else out.to(dtype).add_(0.0)
+        if packed:
+            kernels.module("tiles").multiply((a.values, a.units), (b.values, b.units), block, _weights(), each)
+        else:
+            _by_torch(a, b, block, each)
+    result = out if batched else out[0]
+    return result if kind == dtype else result.to(dtype).add_(0.0)
 
 
-def _multiply(left: Operand, right: Operand, block: int, out: Tensor) -> None:
+def _by_torch(left: Operand, right: Operand, block: int, out: Tensor) -> None:
     n, depth, width = right.units.shape[1], left.values.shape[2], right.values.shape[2]
     for start, stop in _tiles(left.values.shape[1], width, out.device):
         sums = torch.empty(len(MODULI), stop - start, width, dtype=torch.int32, device=out.device)

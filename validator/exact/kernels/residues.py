@@ -59,7 +59,7 @@ their reciprocals; whether residues are to be without a sign; and whether a valu
 
 @primitive
 def _side_by_side(typing: Code, a: Code, b: Code, c: Code, d: Code) -> Code:
-    """The lowest bytes of four int32 as one int32. In LLVM's terms, because numba widens operations on int32 to int64."""
+    """The lowest bytes of four int32 as one int32. In LLVM's terms, for numba widens operations on int32 to int64."""
 
     def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
         whole, byte = ir.IntType(32), ir.IntType(8)

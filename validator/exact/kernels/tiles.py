@@ -1,8 +1,8 @@
 """Exact products of packed residues (residues.py beside this), and the integers they determine, tile by tile.
 
-Sixteen rows by thirty-two columns of a result are found at a time: the seven products of that tile's residues, summed in
-registers, lie in the first-level cache when the integers are made of them. A sum of 1024 products of a byte with a sign
-by one without is at most 1024 * 128 * 255 < 2^25.
+Sixteen rows by thirty-two columns of a result are found at a time: the seven products of that tile's residues, summed
+in registers, lie in the first-level cache when the integers are made of them. A sum of 1024 products of a byte with a
+sign by one without is at most 1024 * 128 * 255 < 2^25.
 
 In the reconstruction (`_integer`) every product and sum is an integer below 2^53, or such a one times 2^27, by the
 bounds of validator/exact/residues.py: fusing changes nothing. The one exception is Q = round(h 2^27 / P). There the
@@ -41,6 +41,7 @@ _LEFT, _RIGHT, _ROW_UNITS, _COLUMN_UNITS, _INTO, _HEIGHT, _WIDTH, _FOURS, _BLOCK
 """Addresses of the operands, their units and the result; its rows and columns; a fourth of the depth, and of a block of
 it; the address of H_i, L_i, P_H, P_L and 2^27 / P; and whether the result is float32."""
 
+_VNNI = "llvm.x86.avx512.vpdpbusd.512"
 _INT, _SHORT, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 _SUMS, _BYTES = ir.VectorType(_SHORT, GROUP), ir.VectorType(_BYTE, LINE)
 
@@ -48,10 +49,9 @@ _SUMS, _BYTES = ir.VectorType(_SHORT, GROUP), ir.VectorType(_BYTE, LINE)
 def _dot(context: Code, builder: Code, sums: Code, signless: Code, signed: Code) -> Code:
     """`sums` and, to each, the sum of four products of bytes."""
     if has(context, "avx512vnni"):
-        name = "llvm.x86.avx512.vpdpbusd.512"
         kind = ir.FunctionType(_SUMS, (_SUMS, _BYTES, _BYTES))
-        return builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), (
-            sums, signless, signed))  # fmt: skip
+        one = builder.module.globals.get(_VNNI) or ir.Function(builder.module, kind, _VNNI)
+        return builder.call(one, (sums, signless, signed))
     wide = ir.VectorType(_SHORT, LINE)
     products = builder.mul(builder.zext(signless, wide), builder.sext(signed, wide))
     for i in range(4):
@@ -88,7 +88,7 @@ def _tile(typing: Code, left: Code, right: Code, gap: Code, fours: Code, into: C
         past = builder.mul(four, _INT(LINE))
         starts = [builder.add(right, builder.mul(gap, _INT(i))) for i in range(_ACROSS)]
         columns = [_loaded(builder, builder.add(start, past), _BYTES, LINE) for start in starts]
-        added = []
+        added: list[Code] = []
         for row in range(_ROWS):
             place = builder.add(builder.add(left, past), _INT(4 * row))
             repeated = _repeated(builder, _loaded(builder, place, _SHORT, 4))
@@ -164,7 +164,7 @@ def multiply(
     weights: Sequence[float],
     out: Tensor,
 ) -> None:
-    """The product of what residues.pack gave for both sides, to `out`, float32 or float64 (m, n), by blocks of the depth.
+    """The product of what residues.pack gave for both sides, by blocks of the depth, to `out`: (m, n) of either float.
 
     `weights`: H_i, L_i, P_H, P_L and 2^27 / P of validator/exact/residues.py.
     """
