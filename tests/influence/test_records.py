@@ -41,6 +41,16 @@ def test_select__repeats_and_order__are_kept() -> None:
     assert chosen.targets.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize(("size", "lengths"), [(2, [2, 2, 1]), (5, [5]), (7, [5])])
+def test_split__pieces__are_all_records_in_order_in_the_same_memory(size: int, lengths: list[int]) -> None:
+    whole = records(5)
+    pieces = whole.split(size)
+    assert [len(piece) for piece in pieces] == lengths
+    assert concat(pieces).inputs.tolist() == whole.inputs.tolist()
+    assert concat(pieces).targets.tolist() == whole.targets.tolist()
+    assert pieces[-1].inputs.untyped_storage().data_ptr() == whole.inputs.untyped_storage().data_ptr()
+
+
 def test_concat__parts__come_one_after_the_other() -> None:
     both = concat([records(2), records(3)])
     assert len(both) == 5

@@ -9,8 +9,8 @@ const { Refused, schemaOf } = await import(folder + "rules.js");
 const { fileCid } = await import(folder + "cid.js");
 
 const acts = {
-  convert({ name, rules, options }, data) {
-    const { payload, dropped, ...told } = convert(name, data, schemaOf(rules), options);
+  async convert({ name, rules, options }, data) {
+    const { payload, dropped, ...told } = await convert(name, data, schemaOf(rules), options);
     return { ...told, payload: Buffer.from(payload).toString("base64"), dropped: [...dropped.values()].flat().length };
   },
   cid: ({ chunk, width }, data) => fileCid(new Blob([data]), chunk, width),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -251,6 +252,16 @@ def test_contribute__another_choice_after_reading__what_was_read_is_put_away(pla
     place.click("file")
     place.reaches("file", "This is what will be sealed")
     assert "Records\n9" in place.browser.text("[data-step=file] dl")
+
+
+def test_contribute__arrays_packed_by_numpy__are_read_in_the_browser(place: Place) -> None:
+    wide = place.folder / "arrays.npz"
+    np.savez_compressed(wide, inputs=np.eye(64)[:20], targets=np.arange(20) % 10)
+
+    place.reads(wide)
+
+    place.reaches("file", "This is what will be sealed")
+    assert "Records\n20\nClasses\n10 different" in place.browser.text("[data-step=file] dl")
 
 
 def test_contribute__page__accessible_in_every_step_and_on_a_phone(place: Place, table: Path) -> None:

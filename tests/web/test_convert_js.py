@@ -357,7 +357,7 @@ def test_convert_js__what_it_cannot_be_sure_of__is_sent_to_the_command(tmp_path:
     for name, (_, wanted, found) in zip(ONLY_HERE, both(list(ONLY_HERE.values()), tmp_path), strict=True):
         assert wanted is not None, name
         assert "use the command line, validator contribute" in found["refused"], name
-    for name in ("a.npz", "a.PNG", "a.jpeg"):
+    for name in ("a.PNG", "a.jpeg"):
         [told] = in_browser([File(name, b"", rules()).request()])
         assert "command line only" in told["refused"]
 

@@ -198,10 +198,7 @@ def gradient(problem: Problem, records: Records) -> None:
 def objective(problem: Problem, records: Records) -> float:
     """Mean objective of the records at the present weights, exactly."""
     with exact(), torch.no_grad():
-        values = [
-            problem.measure().value(forward(problem, part), part.targets)
-            for part in (records.select(rows) for rows in torch.split(torch.arange(len(records)), _BATCH))
-        ]
+        values = [problem.measure().value(forward(problem, part), part.targets) for part in records.split(_BATCH)]
         return float(torch.cat(values).to(torch.float64).mean())
 
 
@@ -210,7 +207,7 @@ def _measure(
 ) -> tuple[Cost, Scored]:
     sample = min(SAMPLE, contributions)
     size = len(crowd) // sample
-    few, one = crowd.select(torch.arange(size)), crowd.select(torch.arange(1))
+    few, one = crowd.between(0, size), crowd.between(0, 1)
     progress("one forward pass, one gradient", 0, 1)
     with exact():
         forward_seconds = _seconds(lambda: forward(problem, few), _REPEATS) / size

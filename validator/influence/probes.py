@@ -96,7 +96,7 @@ class Probes:
         range.
         """
         ranges = cut(self.coefficients.shape[-1], -(-engine.width // len(pieces)))
-        chosen = [records.select(torch.arange(piece.start, piece.stop)) for piece in pieces]
+        chosen = [records.between(piece.start, piece.stop) for piece in pieces]
         shards = [_Some(few, some, chunk) for some in chosen for few in ranges]
         found = engine.map(shard_losses, (self.problem, self.weights), shards)
         starts = range(0, len(found), len(ranges))
@@ -171,7 +171,7 @@ def shard_losses(problem: Problem, weights: Weights, some: _Some) -> Tensor:
         value, rows = problem.training().value, range(len(some.records))
 
         def losses(few: Sequence[int]) -> Tensor:
-            return traces(problem, mine, some.records.select(torch.tensor(few)), value).T
+            return traces(problem, mine, some.records.between(few[0], few[-1] + 1), value).T
 
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
         return torch.cat([apart(few, losses, lost) for few in pieces])

@@ -57,7 +57,15 @@ class Records:
 
     def select(self, indices: Tensor) -> Records:
         """The records at `indices` (m,) int64, in that order, repeats allowed."""
-        return Records(self.inputs[indices], self.targets[indices])
+        return _of_checked(self.inputs[indices], self.targets[indices])
+
+    def between(self, start: int, stop: int) -> Records:
+        """The records from `start` up to `stop`, in the memory of these."""
+        return _of_checked(self.inputs[start:stop], self.targets[start:stop])
+
+    def split(self, size: int) -> list[Records]:
+        """All records, `size` and `size` in the memory of these, and a last piece of what is left."""
+        return [self.between(start, start + size) for start in range(0, len(self), size)]
 
 
 def concat(parts: Sequence[Records]) -> Records:

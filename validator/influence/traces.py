@@ -25,8 +25,7 @@ def traces(problem: Problem, weights: Weights, records: Records, value: Value) -
     """
     one = problem.classes * records.targets[:1].numel()
     few = max(1, _LOGITS // one)
-    blocks = [records.select(rows) for rows in torch.split(torch.arange(len(records)), few)]
-    return torch.cat([_block(problem, weights, block, value) for block in blocks], 1)
+    return torch.cat([_block(problem, weights, block, value) for block in records.split(few)], 1)
 
 
 def _block(problem: Problem, weights: Weights, records: Records, value: Value) -> Tensor:

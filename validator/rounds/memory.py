@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-import torch
 from safetensors.torch import save
 
 from validator.influence import InfluenceError, Records
@@ -68,7 +67,7 @@ class Latest:
         if not self._parts:
             return None
         together = concat(self._parts)
-        return together.select(torch.arange(max(0, len(together) - self._room(together)), len(together)))
+        return together.between(max(0, len(together) - self._room(together)), len(together))
 
     def _room(self, like: Records) -> int:
         return max(1, min(self._most, _FILE_BYTES // _bytes_of_one(like)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -25,12 +26,7 @@ from validator.web.source import Source
 from validator.web.uploads import make_uploads
 
 MACHINE_PATHS = ("/api/", "/live", "/health", "/ready", "/metrics")
-SCRIPTS = ("wallet", "wallets", "contribute", "convert", "table", "payload", "rules", "tensors", "lines", "seal", "cid")
-STATIC = {
-    "style.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-    **{f"{name}.js": "text/javascript; charset=utf-8" for name in SCRIPTS},
-}
+TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
 RETRY_SECONDS = "2"
 
 
@@ -67,7 +63,8 @@ def make_app(
 
 
 def _add_static(app: FastAPI) -> None:
-    files = {name: resources.files("validator.web").joinpath("static", name).read_bytes() for name in STATIC}
+    folder = resources.files("validator.web").joinpath("static")
+    files = {file.name: (TYPES[PurePath(file.name).suffix], file.read_bytes()) for file in folder.iterdir()}
 
     @app.get("/static/{name}", include_in_schema=False)
     def static(name: str) -> Response:
@@ -75,7 +72,8 @@ def _add_static(app: FastAPI) -> None:
             raise Absent("there is no such file")
         # Scripts import each other: after an upgrade none may meet an older one.
         kept = "no-cache" if name.endswith(".js") else "public, max-age=3600"
-        return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": kept})
+        media_type, content = files[name]
+        return Response(content, media_type=media_type, headers={"Cache-Control": kept})
 
 
 def _add_health(app: FastAPI, source: Source, nodes: Mapping[str, Vitals], registry: CollectorRegistry) -> None:

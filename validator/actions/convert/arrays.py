@@ -27,6 +27,8 @@ def npz_samples(path: Path, schema: Schema, options: Options) -> Samples:
         raise ConvertError(f"{path}: inputs and targets must have one first axis, the records")
     if not schema.is_sequence and arrays[TARGETS].ndim != 1:
         raise ConvertError(f"{path}: targets must have one axis, a class a record")
+    if not inputs.size:
+        raise ConvertError(f"{path} holds no record, or records of no values")
     for row in range(len(inputs)):
 
         def make(row: int = row) -> tuple[Array, int | None]:

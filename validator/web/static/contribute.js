@@ -121,7 +121,7 @@ async function readFile() {
   say(steps.file, "The file is read.");
   const terms = await ask("/api/terms");
   if (!terms.rules) throw new Error(terms.fault ?? terms.not_now ?? "the DAO's rules are not to be had");
-  const done = convert(file.name, new Uint8Array(await file.arrayBuffer()), schemaOf(terms.rules), options());
+  const done = await convert(file.name, new Uint8Array(await file.arrayBuffer()), schemaOf(terms.rules), options());
   made = { payload: done.payload, rules: JSON.stringify(terms.rules) };
   tell(steps.file, [
     ["File", file.name],

@@ -2,15 +2,17 @@
 // of the same file with the same choices (validator/actions/convert; tests/web/test_convert_js.py holds the two together).
 // Where it cannot be sure to do the same it refuses the file. Nothing here sends anything.
 
+import { npz } from "./npz.js";
 import { encode, parse } from "./payload.js";
 import { LEAST_TOKENS, PADDING, Refused, newInputs } from "./rules.js";
 import { table } from "./table.js";
 
 const BYTES = 256;
-const SHELL_ONLY = [".npz", ".png", ".jpg", ".jpeg"];
+const SHELL_ONLY = [".png", ".jpg", ".jpeg"];
 const READERS = {
   ".csv": { read: table, meant: ["label", "columns", "classes"] },
   ".tsv": { read: table, meant: ["label", "columns", "classes"] },
+  ".npz": { read: npz, meant: ["classes"] },
   ".txt": { read: text, meant: ["documents"] },
   ".md": { read: text, meant: ["documents"] },
 };
@@ -21,7 +23,7 @@ const PAYLOADS = { ".safetensors": "safetensors", ".jsonl": "jsonl" };
  * (names in order), documents ("lines" or "files"), skip, take. Gives payload (bytes), records, classes (different targets
  * or tokens), tokens, repeats, and dropped: a Map from reason to the places left out. Throws Refused in plain words.
  */
-export function convert(name, bytes, schema, options = {}) {
+export async function convert(name, bytes, schema, options = {}) {
   const suffix = suffixOf(name);
   if (SHELL_ONLY.includes(suffix))
     throw new Refused(`${suffix} files are read by the command line only: validator contribute`);
@@ -33,7 +35,7 @@ export function convert(name, bytes, schema, options = {}) {
   }
   const dropped = new Map();
   const payload = reader
-    ? encode(schema, chosen(reader.read(bytes, suffix, schema, options), schema, options, dropped))
+    ? encode(schema, chosen(await reader.read(bytes, suffix, schema, options), schema, options, dropped))
     : own(bytes, suffix, schema, options);
   const found = parse(schema, payload);
   const records = found.inputs.length / schema.values;

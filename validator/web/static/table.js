@@ -1,12 +1,10 @@
 // Tables (CSV and TSV) as records, to the number that Python's csv and float make of them (validator/actions/convert/table.py).
 
 import { Refused, utf8 } from "./rules.js";
+import { Unfit, fit, isNumber, labelReader, quoted, sampled, strip, toNumber } from "./sample.js";
 
 const LABELS = ["target", "label"];
 const MOST_CELL = 131072; // characters, as Python's csv has it
-
-/** One record cannot be taken; the message is the reason. */
-class Unfit extends Error {}
 
 /** { place, inputs, target } of each row that fits, { place, reason } of each other one. Throws Refused. */
 export function* table(bytes, suffix, schema, options) {
@@ -125,75 +123,4 @@ function numbers(cells) {
   const wrong = cells.find((cell) => !isNumber(cell));
   if (wrong !== undefined) throw new Unfit(strip(wrong) ? "a cell is not a number" : "a cell is empty");
   return cells.map(toNumber);
-}
-
-function fit(values, schema) {
-  if (!values.every(Number.isFinite)) throw new Unfit("a value is missing or infinite");
-  const isReal = schema.dtype === "float32";
-  if (!isReal && !values.every(Number.isInteger)) throw new Unfit("a value is not a whole number");
-  const [least, most] = isReal ? [schema.minimum, schema.maximum] : [schema.low, schema.high];
-  if (values.some((value) => value < least || value > most))
-    throw new Unfit(`a value lies outside ${least} to ${most}`);
-  return values.map((value) => Math.min(Math.max(isReal ? Math.fround(value) : value, schema.low), schema.high) + 0); // no -0
-}
-
-function labelReader(names, classes) {
-  if (names.length && (names.length !== classes || new Set(names).size !== classes || !names.every(Boolean))) {
-    throw new Refused(
-      `${names.length} class names are given: the DAO tells ${classes} classes apart, name each of them once`,
-    );
-  }
-  return (cell) => {
-    if (names.length) {
-      if (!names.includes(strip(cell))) throw new Unfit(`label ${quoted(cell)} is not among the class names`);
-      return names.indexOf(strip(cell));
-    }
-    if (!isNumber(cell)) throw new Unfit(`label ${quoted(cell)} is no number: name the classes in order`);
-    const number = toNumber(cell);
-    if (!(number >= 0 && number < classes && Number.isInteger(number)))
-      throw new Unfit(`label ${quoted(cell)} is no class: they are 0 to ${classes - 1}`);
-    return number + 0;
-  };
-}
-
-const quoted = (words) => `'${words.slice(0, 40)}'`;
-
-// Python's white space, which is not JavaScript's; a number may stand between all of it but the first four.
-const SPACE = "\\t\\n\\v\\f\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-const WHITE = new RegExp(`[\x1c-\x1f${SPACE}]`);
-const NUMBER = new RegExp(
-  `^[${SPACE}]*([+-]?)(?:((?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)|(inf(?:inity)?)|nan)[${SPACE}]*$`,
-  "i",
-);
-
-// By hand: an expression for the end of a text tries every place of a long row of spaces.
-function strip(words) {
-  let [start, end] = [0, words.length];
-  while (start < end && WHITE.test(words[start])) start++;
-  while (end > start && WHITE.test(words[end - 1])) end--;
-  return words.slice(start, end);
-}
-
-function isNumber(cell) {
-  if (!NUMBER.test(cell) && NUMBER.test(cell.replace(/\p{Nd}/gu, "0"))) {
-    throw new Refused(
-      "the table writes numbers in digits other than 0 to 9: use the command line, validator contribute",
-    );
-  }
-  return NUMBER.test(cell);
-}
-
-function toNumber(cell) {
-  const [, sign, digits, infinite] = NUMBER.exec(cell);
-  const size = digits ? Number(digits) : infinite ? Infinity : NaN;
-  return sign === "-" ? -size : size;
-}
-
-function* sampled(place, make) {
-  try {
-    yield { place, ...make() };
-  } catch (fault) {
-    if (!(fault instanceof Unfit)) throw fault;
-    yield { place, reason: fault.message };
-  }
 }
