@@ -151,10 +151,7 @@ def test_products__without_fused_instructions__same_bits_and_none_in_the_code(
 
 def test_assembly__of_tiles__multiplies_bytes_by_the_instruction_where_the_processor_has_it() -> None:
     (text,) = tiles._multiply.assembly()
-    there = build.has(numba.core.registry.cpu_target.target_context, "avx512vnni")
-    assert text.count("vpdpbusd") == (tiles._ROWS * tiles._ACROSS if there else 0), (
-        "each once: the loop has no remainder"
-    )
+    assert ("vpdpbusd" in text) == build.has(numba.core.registry.cpu_target.target_context, "avx512vnni")
 
 
 def _run_grids() -> None:
