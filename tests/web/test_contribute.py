@@ -254,6 +254,20 @@ def test_contribute__another_choice_after_reading__what_was_read_is_put_away(pla
     assert "Records\n9" in place.browser.text("[data-step=file] dl")
 
 
+def test_contribute__another_choice_while_a_large_file_is_read__the_page_answers(place: Place) -> None:
+    columns = ",".join(f"p{n}" for n in range(64))
+    large = place.folder / "large.csv"
+    large.write_text(f"{columns},target\n" + (",".join("z" * 65) + "\n") * 200_000)
+
+    place.reads(large)
+    place.reaches("file", "The file is read")
+    place.browser.run("document.getElementById('take').dispatchEvent(new Event('input'))")
+
+    place.reaches("file", "another choice was made meanwhile")
+    place.reads(place.folder / "mine.safetensors")
+    place.reaches("file", "This is what will be sealed")
+
+
 def test_contribute__arrays_packed_by_numpy__are_read_in_the_browser(place: Place) -> None:
     wide = place.folder / "arrays.npz"
     np.savez_compressed(wide, inputs=np.eye(64)[:20], targets=np.arange(20) % 10)

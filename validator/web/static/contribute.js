@@ -2,8 +2,7 @@
 // IPFS, and the reader's wallet submits its CID. Of the file itself nothing leaves the browser.
 
 import { fileCid } from "./cid.js";
-import { convert } from "./convert.js";
-import { Refused, schemaOf } from "./rules.js";
+import { Refused } from "./rules.js";
 import { seal } from "./seal.js";
 import { account, chosen, mined, offer, onChain, plainly, say, until, watch } from "./wallets.js";
 
@@ -23,6 +22,8 @@ const order = Object.values(steps);
 // What was made so far: { payload, rules } after the file, { envelope, cid, from, terms } after sealing, { call } once it is
 // in IPFS.
 let made = {};
+// Ends the reading that goes on.
+let interrupt = () => {};
 
 async function ask(path) {
   const response = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store" });
@@ -110,6 +111,23 @@ function options() {
   return { ...chosenOnes, skip, take };
 }
 
+async function converted(file, rules, choices, changed) {
+  const worker = new Worker(new URL("reader.js", import.meta.url), { type: "module" });
+  const found = new Promise((resolve, reject) => {
+    worker.onerror = () => reject(new Error("the file could not be read: reload the page"));
+    worker.onmessage = ({ data: { done, refused, fault } }) => {
+      if (done) resolve(done);
+      else reject(refused === undefined ? new Error(fault) : new Refused(refused));
+    };
+  });
+  worker.postMessage({ file, rules, options: choices });
+  try {
+    return await Promise.race([found, changed]);
+  } finally {
+    worker.terminate();
+  }
+}
+
 async function readFile() {
   upTo(steps.file);
   steps.file.querySelector("dl").replaceChildren();
@@ -119,9 +137,14 @@ async function readFile() {
   if (file.size > MOST_FILE)
     throw new Refused(`the file has ${count(file.size)} bytes: this page reads up to ${count(MOST_FILE)}`);
   say(steps.file, "The file is read.");
-  const terms = await ask("/api/terms");
+  const choices = options();
+  const changed = new Promise((_, reject) => {
+    interrupt = () => reject(new Refused("another choice was made meanwhile, read the file again"));
+  });
+  changed.catch(() => {}); // once all is read, nobody listens
+  const terms = await Promise.race([ask("/api/terms"), changed]);
   if (!terms.rules) throw new Error(terms.fault ?? terms.not_now ?? "the DAO's rules are not to be had");
-  const done = await convert(file.name, new Uint8Array(await file.arrayBuffer()), schemaOf(terms.rules), options());
+  const done = await converted(file, terms.rules, choices, changed);
   made = { payload: done.payload, rules: JSON.stringify(terms.rules) };
   tell(steps.file, [
     ["File", file.name],
@@ -342,6 +365,7 @@ for (const name of ["source", "label", "columns", "classes", "documents", "skip"
   field(name).addEventListener("input", () => {
     upTo(steps.file);
     say(steps.file, "");
+    interrupt();
   });
 }
 document.querySelector("#contribute").hidden = false;
