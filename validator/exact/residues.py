@@ -250,7 +250,8 @@ def pays(a: Tensor, b: Tensor) -> bool:
     """Whether this engine is the faster one for a @ b on this device. Either gives the same bits.
 
     Large float32 operands only, on a CPU with VNNI in 512 bits (Cascade Lake, Zen 4 and later; measured as fast as
-    float64 or a tenth faster at the least size) or a GPU with int8 tensor cores (compute capability 8.0 and later; not measured yet).
+    float64 or a tenth faster at the least size) or a GPU with int8 tensor cores (compute capability 8.0 and later; not
+    measured yet).
     """
     if not a.dtype == b.dtype == torch.float32 or a.device.type not in _LEAST_SIZE:
         return False
