@@ -22,6 +22,8 @@ from typing import Any
 import torch
 
 LEAST_REPEATS, LEAST_SECONDS = 7, 0.02
+WARM_ROUNDS, WARM_SECONDS = 10, 1.0
+"""Rounds before the first that counts, at most, and what one may take for another to follow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,7 @@ def samples(
     is entered once for all loops of a turn and not timed.
     """
     around = {name: (within or {}).get(name, nullcontext) for name in works}
-    loops = {}
-    for name, work in works.items():
-        with around[name]():
-            loops[name] = _loops(work)
+    loops = {name: max(1, round(LEAST_SECONDS / seconds)) for name, seconds in _warmed(works, around).items()}
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
@@ -68,9 +67,29 @@ def samples(
     return taken
 
 
-def _loops(work: Callable[[], object]) -> int:
-    work()  # caches, thread pools, lazy imports
-    return max(1, round(LEAST_SECONDS / max(_run(work, 1), 1e-7)))
+def _warmed(
+    works: Mapping[str, Callable[[], object]], around: Mapping[str, Callable[[], AbstractContextManager[object]]]
+) -> dict[str, float]:
+    """Seconds of one run of each, when it is warm: caches, threads, lazy imports, memory that the system has to find.
+    All run in turns, each for at least LEAST_SECONDS, until a round makes none of them a twentieth faster.
+    """
+    best = dict.fromkeys(works, float("inf"))
+    for _ in range(WARM_ROUNDS):
+        before = dict(best)
+        for name, work in works.items():
+            with around[name]():
+                best[name] = min(best[name], _run_for(work, LEAST_SECONDS))
+        if all(best[name] > 0.95 * before[name] for name in works) or sum(best.values()) > WARM_SECONDS:
+            break
+    return {name: max(seconds, 1e-7) for name, seconds in best.items()}
+
+
+def _run_for(work: Callable[[], object], seconds: float) -> float:
+    begun, loops = time.perf_counter(), 0
+    while loops == 0 or time.perf_counter() - begun < seconds:
+        work()
+        loops += 1
+    return (time.perf_counter() - begun) / loops
 
 
 def _run(work: Callable[[], object], loops: int) -> float:

@@ -24,14 +24,14 @@ import numba
 from tests.exact.processors import needs_vnni
 from validator.exact import digest, exact, products, residues
 from validator.exact import kernels as room
-from validator.exact.kernels import build, grids, slots
-from validator.exact.kernels import residues as kernels
+from validator.exact.kernels import build, grids, slots, tiles
+from validator.exact.kernels import residues as packing
 from validator.exact.kernels.build import IEEE, Kernel
 from validator.exact.products import BLOCK, operand_bits, settle
 from validator.exact.random import Stream
 
 _FUSED = re.compile(r"\bvfn?m(add|sub)|\bfn?m(add|sub|la|ls)\b")
-ASKING = ("_reduce_rows", "_reduce_columns", "_combine")
+ASKING = ("_pack_rows", "_pack_columns", "_multiply")
 """The kernels of products by residues; no other kernel asks for one."""
 SHAPES = ((40, 200, 33), (9, 1024, 70), (33, 1100, 40))
 x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of x86-64")
@@ -93,16 +93,20 @@ def print_without(asked: Sequence[str]) -> None:
     print(digest.digest({str(i): r for i, r in enumerate(results())}).hex(), *_holding())
 
 
+def _asking() -> dict[str, Kernel]:
+    return _of(packing) | _of(tiles)
+
+
 def _holding() -> list[str]:
     """The kernels that ask, of which a text of their machine code holds a fused multiply-add."""
-    texts = {name: k.assembly() for name, k in _of(kernels).items()}
+    texts = {name: k.assembly() for name, k in _asking().items()}
     assert all(found and all("ret" in text for text in found) for found in texts.values())
     return [name for name, found in texts.items() if any(_FUSED.search(text) for text in found)]
 
 
 @needs_vnni
 def test_products__by_fused_instructions__bits_of_the_float64_engine() -> None:
-    asking = _of(kernels)
+    asking = _asking()
     assert set(asking) == set(ASKING)
     assert _holding() == (list(asking) if _has_fma() else [])
     found = results()
@@ -143,6 +147,11 @@ def test_products__without_fused_instructions__same_bits_and_none_in_the_code(
         timeout=300,
     )
     assert found.stdout.split() == [digest.digest({str(i): r for i, r in enumerate(results())}).hex()]
+
+
+def test_assembly__of_tiles__multiplies_bytes_by_the_instruction_where_the_processor_has_it() -> None:
+    (text,) = tiles._multiply.assembly()
+    assert ("vpdpbusd" in text) == build.has(numba.core.registry.cpu_target.target_context, "avx512vnni")
 
 
 def _run_grids() -> None:

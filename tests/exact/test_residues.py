@@ -133,35 +133,61 @@ def test_prepare__every_integer_near_a_tie_of_a_modulus__congruent_and_within_in
     with _path(fast):
         (found,) = residues.prepare(row.float().unsqueeze(0), -1, bits, "test")
     assert found.units.item() == 1.0
-    for modulus, values in zip(MODULI, found.values[:, 0].long(), strict=True):
+    for modulus, values in zip(MODULI, _plain(found)[:, 0, : len(row)].long(), strict=True):
         assert found.values.dtype == torch.int8 and int(values.abs().max()) <= 128
         assert not torch.remainder(values - row.long(), modulus).any()
 
 
-def test_prepare__all_integers_of_the_grid__congruent_and_within_int8_by_the_kernel() -> None:
-    """The bounds of kernels/residues.py, by trying everything; fused multiply-adds among it where there are any."""
+def _plain(found: residues.Operand) -> Tensor:
+    """The residues of a left operand, or of the columns of a right one, as (7, slices, depth)."""
+    if isinstance(found, residues.Packed):
+        groups, moduli, fours = found.values.shape[:3]
+        return found.values.permute(1, 0, 3, 2, 4).reshape(moduli, groups * 16, fours * 4)
+    return found.values
+
+
+def test_prepare__all_integers_of_the_grid__congruent_and_within_a_byte_by_the_kernels() -> None:
+    """The bounds of kernels/residues.py, by trying everything; fused multiply-adds among it where there are any.
+
+    A left operand by the kernel for rows, a right one by that for columns; both take residues by one function.
+    """
     pytest.importorskip("numba", reason="kernels are compiled by numba")
     row = torch.arange(1 - (1 << 23), 1 << 23, dtype=torch.int32)
-    (found,) = residues.prepare(row.float().unsqueeze(0), -1, 23, "test")
-    assert found.units.item() == 1.0
-    for modulus, values in zip(MODULI, found.values[:, 0], strict=True):
-        gap = values.to(torch.int32).sub_(row)
-        assert not torch.remainder(gap, modulus).any()
-        # Not wrapped: what is stored is within m/2 + 1 of zero, not only congruent.
-        assert int(values.to(torch.int32).abs().max()) <= min(128, modulus // 2 + 1)
+    x = row.float()
+    (left,), (right,) = residues.prepare(x[None], -1, 23, "test"), residues.prepare(x[:, None], -2, 23, "test")
+    for found in (left, right):
+        assert isinstance(found, residues.Packed) and found.units.item() == 1.0
+    for i, modulus in enumerate(MODULI):
+        signed, signless = (each.values[0, i, :, 0].reshape(-1)[: len(row)] for each in (left, right))
+        wanted = torch.remainder(row, modulus).to(torch.int16)
+        # Not wrapped: what is stored is within m/2 + 1 of zero, or below m without a sign, not only congruent.
+        stored = signed.to(torch.int16)
+        assert int(stored.abs().max()) <= min(128, modulus // 2 + 1)
+        assert torch.equal(torch.where(stored < 0, stored + modulus, stored), wanted)
+        assert torch.equal(signless.view(torch.uint8).to(torch.int16), wanted)
+
+
+def test_prepare__depth_that_is_no_multiple_of_four__zeros_beyond_it() -> None:
+    pytest.importorskip("numba", reason="kernels are compiled by numba")
+    for depth, dim, turned in itertools.product((1, 3, 62, 257, 1023), (-1, -2), (False, True)):
+        x = torch.full((20, depth) if dim == -1 else (depth, 20), -1.5)
+        x = x.t().contiguous().t() if turned else x
+        (found,) = residues.prepare(x, dim, 21, "test", lambda count: torch.full((count,), 77, dtype=torch.int8))
+        inside, beyond = _plain(found)[:, :20, :depth], _plain(found)[:, :20, depth:]
+        assert inside.any() and not beyond.any() and beyond.shape[2] == -depth % 4
 
 
 def test_moduli__as_chosen__determine_every_integer_of_a_block() -> None:
     assert all(math.gcd(a, b) == 1 for a, b in itertools.combinations(MODULI, 2))
     assert RANGE > 2 * 2**53
-    assert len(MODULI) == kernels.module("residues")._COUNT and MODULI[0] == 256
+    assert len(MODULI) == kernels.module("residues").COUNT and MODULI[0] == 256
     assert all(m <= 253 for m in MODULI[1:])
     for modulus in MODULI:
         assert [weight(modulus) % m for m in MODULI] == [int(m == modulus) for m in MODULI]
 
 
 def test_reconstruction__bounds_of_the_docstring__hold_for_these_moduli() -> None:
-    most = DEEPEST * 128**2
+    most = DEEPEST * 128 * 255
     pairs = [halves(weight(m)) for m in MODULI]
     high, low = (sum(abs(int(pair[side])) for pair in pairs) * most for side in (0, 1))
     above, below = (int(v) for v in halves(RANGE))
@@ -170,8 +196,8 @@ def test_reconstruction__bounds_of_the_docstring__hold_for_these_moduli() -> Non
     assert high < 2**53 and turns * above < 2**53
     assert low + turns * abs(below) < 2**53
     # What is left out of the rounding, and the integer itself, stay away from one half.
-    assert Fraction(low + 2**53, RANGE) < Fraction(23, 100)
-    assert Fraction(turns, 2**50) < Fraction(1, 2**25), "the rounding of the product, and that of CUT / RANGE in it"
+    assert Fraction(low + 2**53, RANGE) < Fraction(28, 100)
+    assert Fraction(turns, 2**50) < Fraction(1, 2**24), "the rounding of the product, and that of CUT / RANGE in it"
 
 
 @needs_vnni
@@ -185,18 +211,26 @@ def test_multiply__on_each_device__bits_of_the_float64_engine_on_the_cpu(device:
 
 
 def test_kernels__of_every_form__gather_nothing() -> None:
-    for name in ("_reduce_rows", "_reduce_columns", "_combine"):
-        (text,) = getattr(kernels.module("residues"), name).assembly()
+    for module, name in (("residues", "_pack_rows"), ("residues", "_pack_columns"), ("tiles", "_multiply")):
+        (text,) = getattr(kernels.module(module), name).assembly()
         assert "ret" in text
         assert "gather" not in text, f"{name}: an array of any stride is gathered, five times slower"
 
 
-def test_combine__operands_with_gaps__refused() -> None:
-    sums, units = torch.zeros(7, 4, 6, dtype=torch.int32), torch.ones(4, 1, dtype=torch.float64)
-    with pytest.raises(ValueError, match="contiguous"):
-        kernels.module("residues").combine(
-            sums[:, :, ::2], units, units[:3].t(), torch.empty(4, 3), residues._weights(), False
-        )
+def test_tiles__operands_that_do_not_fit__refused() -> None:
+    (a,), (b,) = (
+        residues.prepare(torch.ones(8, 40), -1, 21, "test"),
+        residues.prepare(torch.ones(44, 8), -2, 21, "test"),
+    )
+    tiles, weights = kernels.module("tiles"), residues._weights()
+    fitting = residues.prepare(torch.ones(40, 8), -2, 21, "test")[0]
+    for right, block, out in (
+        (b, BLOCK, torch.empty(8, 8)),
+        (fitting, BLOCK + 1, torch.empty(8, 8)),
+        (fitting, BLOCK, torch.empty(8, 16)[:, ::2]),
+    ):
+        with pytest.raises(ValueError, match="one depth, blocks in fours, and a contiguous result"):
+            tiles.multiply((a.values, a.units), (right.values, right.units), block, weights, out)
 
 
 def test_pays__small_or_double_or_without_kernels__never() -> None:
@@ -219,13 +253,15 @@ def test_pays__large_operands__where_the_processor_multiplies_int8_fast(
 
 @needs_vnni
 def test_pays__int8_products_that_saturate__never(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = torch._int_mm
+    tiles = kernels.module("tiles")
+    real = tiles.multiply
 
-    def saturating(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-        return real(a, b, out=out).clamp_(-(2**15), 2**15 - 1)
+    def saturating(left: object, right: object, block: int, weights: object, out: Tensor) -> None:
+        real(left, right, block, weights, out)
+        out.clamp_(max=float(out.max()) / 2)
 
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
     assert residues._at_hand.__wrapped__(torch.device("cpu")) is True
-    monkeypatch.setattr(torch, "_int_mm", saturating)
+    monkeypatch.setattr(tiles, "multiply", saturating)
     assert residues._at_hand.__wrapped__(torch.device("cpu")) is False

@@ -63,12 +63,16 @@ def operand(x: Tensor, dims: tuple[int, ...], bits: int, count: int, op: str) ->
     return kept(x, ("slices", dims, bits), lambda: slices(x, dims, bits, count, op), op)
 
 
-def kept(x: Tensor, kind: tuple[object, ...], make: Callable[[], T], op: str) -> T:
-    """What `make` gives for `x`, kept by its `kind` if `x` is a view of a frozen tensor."""
+def kept(
+    x: Tensor, kind: tuple[object, ...], make: Callable[[], T], op: str, passing: Callable[[], T] | None = None
+) -> T:
+    """What `make` gives for `x`, kept by its `kind` if `x` is a view of a frozen tensor. If nothing keeps it, what
+    `passing` gives instead, where there is such a way.
+    """
     entries = _kept.get()
     entry = entries.get(x.untyped_storage().data_ptr()) if entries else None
     if entry is None:
-        return make()
+        return (passing or make)()
     if entry.tensor._version != entry.version:
         raise ExactError(f"{op}: a frozen tensor of shape {tuple(entry.tensor.shape)} was changed in place")
     key = (x.dtype, x.storage_offset(), tuple(x.shape), x.stride(), *kind)

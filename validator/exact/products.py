@@ -62,9 +62,20 @@ def rounded(a: Tensor, b: Tensor, op: str) -> Tensor:
     if not residues.pays(a, b):
         return settle(product(a, b, op), a.dtype)
     bits = operand_bits(a.shape[-1])
-    left = kept(a, ("residues", -1, bits), lambda: residues.prepare(a, -1, bits, op), op)
-    right = kept(b, ("residues", -2, bits), lambda: residues.prepare(b, -2, bits, op), op)
-    return residues.multiply(left, right, a.dim() == 3, BLOCK, a.dtype)
+    with residues.Room() as room:
+        left, right = _residues(a, -1, bits, op, room), _residues(b, -2, bits, op, room)
+        return residues.multiply(left, right, a.dim() == 3, BLOCK, a.dtype)
+
+
+def _residues(x: Tensor, dim: int, bits: int, op: str, room: residues.Room) -> list[residues.Operand]:
+    """One side of a product: in memory of its own if it is kept with a frozen tensor, else in the room."""
+    return kept(
+        x,
+        ("residues", dim, bits),
+        lambda: residues.prepare(x, dim, bits, op),
+        op,
+        lambda: residues.prepare(x, dim, bits, op, lambda count: room.of(dim, count)),
+    )
 
 
 def _blocks(a: Tensor, b: Tensor) -> Tensor:

@@ -6,14 +6,16 @@ GEMMul8). So both operands, as integers, are reduced modulo each of them to int8
 are taken, and the Chinese remainder theorem gives back the integer: the same bits, by an engine that is eight times as
 fast or faster where the processor or the GPU multiplies int8.
 
-A sum of 1024 products of residues is at most 2^24 in magnitude. Without VNNI oneDNN adds pairs of int8 products in
-saturating 16 bits, which is wrong for residues beyond 64: `pays` never takes this engine there.
+On a CPU the kernels of kernels/residues.py and kernels/tiles.py do all of it; the eager code below, by torch's int8
+products, is what they are compared with, and what runs on a GPU. A sum of 1024 products of residues is at most 2^25 in
+magnitude: 128 * 128 each of int8, 128 * 255 where one side is without a sign, as processors want it. Without VNNI
+torch's own products add pairs in saturating 16 bits, which is wrong for residues beyond 64.
 
 Reconstruction, every step an exact float64 integer operation. C = sum_i c_i W_i - Q P for the int32 sums c_i (they need
 no reduction), the weights W_i = 1 mod m_i, 0 mod m_j, |W_i| <= P/2, and some integer Q. With W_i = H_i 2^27 + L_i:
-  h = sum_i c_i H_i        |h| <= 2^24 sum_i |H_i| < 0.29 * 2^53
-  l = sum_i c_i L_i        |l| <= 2^24 sum_i |L_i| < 0.31 * 2^53
-  Q = round(h 2^27 / P)    sum_i c_i W_i / P = Q + C/P, |C/P| <= 0.17, and |l/P| <= 0.053 is left out: below 1/2
+  h = sum_i c_i H_i        |h| <= 2^25 sum_i |H_i| < 0.58 * 2^53
+  l = sum_i c_i L_i        |l| <= 2^25 sum_i |L_i| < 0.62 * 2^53
+  Q = round(h 2^27 / P)    sum_i c_i W_i / P = Q + C/P, |C/P| <= 0.17, and |l/P| <= 0.11 is left out: below 1/2
   C = (h - Q P_H) 2^27 + (l - Q P_L)
 
 Seven numbers up to 256 leave little room for that: these were chosen because their weights are small.
@@ -25,8 +27,9 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -40,18 +43,20 @@ MODULI = (256, 253, 251, 247, 245, 237, 229)
 RANGE = math.prod(MODULI)
 """P: between 2^55.5 and 2^55.6. What lies within +-P/2 is determined."""
 DEEPEST = 1024
-"""Largest k of one block: its int32 sums stay within 2^24."""
+"""Largest k of one block: its int32 sums stay within 2^25."""
 CUT = 1 << 27
 """Where weights are cut into a high and a low part."""
 
 _LEAST_SIDE, _LEAST_DEPTH = 64, 128
-_LEAST_SIZE = {"cpu": 448, "cuda": 2048}
+_LEAST_SIZE = {"cpu": 400, "cuda": 2048}
 """A product pays from about (size, size) @ (size, size) on."""
 _TILE = 1 << 19
-"""Elements of the result that are found at a time, from seven int32 sums each (14 MiB)."""
+"""Elements of the result that torch's products find at a time, from seven int32 sums each (14 MiB)."""
 _TILE_CUDA = 1 << 26
 _ROWS = 32
 """Rows of a tile, at least: CUDA wants more than 16."""
+_MOST = 32 << 20
+"""Bytes that a thread keeps for one side of its products, at most: that of weights of 2048 x 2048 is 28 MiB."""
 
 
 def weight(modulus: int) -> int:
@@ -67,15 +72,6 @@ def halves(value: int) -> tuple[float, float]:
     return float(high), float(value - high * CUT)
 
 
-class _Kept(threading.local):
-    """What a thread keeps from product to product."""
-
-    sums: Tensor | None = None
-
-
-_kept = _Kept()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Residues:
     """One operand, (rows, columns) of it, as integers modulo each of MODULI.
@@ -88,17 +84,87 @@ class Residues:
     units: Tensor
 
 
-def prepare(x: Tensor, dim: int, bits: int, op: str) -> list[Residues]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """The same as kernels want it: `values` as kernels/residues.py packs them."""
+
+    values: Tensor
+    units: Tensor
+
+
+Operand: TypeAlias = Residues | Packed
+Memory: TypeAlias = Callable[[int], Tensor]
+"""int8 (count,) of any content, for packed residues."""
+
+
+def fresh(count: int) -> Tensor:
+    """Memory that is nobody else's: for what is kept."""
+    return torch.empty(count, dtype=torch.int8)
+
+
+class _Own(threading.local):
+    """What a thread keeps from product to product: one piece of memory for each side."""
+
+    sides: dict[int, Tensor] | None = None
+
+
+_own = _Own()
+
+
+class Room:
+    """Memory of any content for the packed operands of one product that nobody keeps. It is the thread's own, and kept,
+    at most 2 * _MOST bytes: what is given back and taken again is fresh pages, zeroed, each time.
+
+    Who enters has it alone: a product that begins inside another one, in a signal's handler, gets another room.
+    """
+
+    def __enter__(self) -> Room:
+        self._sides = _own.sides or {}
+        _own.sides = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _own.sides = self._sides
+
+    def of(self, side: int, count: int) -> Tensor:
+        """int8 (count,), until the next product of this thread."""
+        found = self._sides.get(side)
+        if found is None or found.numel() < count:
+            if count > _MOST:
+                return fresh(count)
+            self._sides.pop(side, None)
+            with torch.inference_mode(False):  # what is made in that mode cannot be written outside of it
+                found = self._sides[side] = fresh(count)
+        return found[:count]
+
+
+def prepare(x: Tensor, dim: int, bits: int, op: str, memory: Memory = fresh) -> list[Operand]:
     """Residues of each matrix of float32 (rows, columns) or (batch, rows, columns), on grids of `bits`.
 
     `dim` is -1 for a left operand (a grid for each row) and -2 for a right one. Raises NonFinite.
     """
+    if bits <= 23 and kernels.available(x):
+        pack = kernels.module("residues").pack
+        if x.dim() == 2:
+            return [Packed(*pack(x, dim, bits, MODULI, op, memory))]
+        memory = _parts(memory, x.shape[0])
+        return [Packed(*pack(matrix, dim, bits, MODULI, op, memory)) for matrix in x.unbind()]
     return [_reduce(matrix, dim, bits, op) for matrix in (x.unbind() if x.dim() == 3 else (x,))]
 
 
+def _parts(memory: Memory, count: int) -> Memory:
+    """`count` pieces of one piece of memory, all of the size that the first is asked for."""
+    left: list[Tensor] = []
+
+    def part(size: int) -> Tensor:
+        if not left:
+            left.extend(memory(count * size).view(count, size).unbind())
+        return left.pop()
+
+    return part
+
+
 def _reduce(x: Tensor, dim: int, bits: int, op: str) -> Residues:
-    if bits <= 23 and kernels.available(x):
-        return Residues(*kernels.module("residues").reduce(x, dim, bits, MODULI, op))
     magic = grid(largest(x, (dim,), op), bits)
     # The exponent field of the magic number 1.5 * 2^52 units, less 52, is that of the unit.
     units = magic.view(torch.int64).bitwise_and(0x7FF << 52).sub_(52 << 52).view(torch.float64)
@@ -117,46 +183,35 @@ def _padded(values: Tensor, dim: int) -> Tensor:
     return pad(values, (0, -columns % 8, 0, max(-rows % 8, least - rows)))
 
 
-def multiply(left: list[Residues], right: list[Residues], batched: bool, block: int, dtype: torch.dtype) -> Tensor:
+def multiply(left: list[Operand], right: list[Operand], batched: bool, block: int, dtype: torch.dtype) -> Tensor:
     """The products of the matrices of `left` and `right`, in blocks of `block` <= DEEPEST of the depth, in `dtype`.
 
     (m, n), or (batch, m, n) if `batched`. float64 as products.product gives it, up to the sign of a zero; float32 as
     that is after products.settle.
     """
-    results = [_multiply(a, b, block, dtype) for a, b in zip(left, right, strict=True)]
-    return torch.stack(results) if batched else results[0]
+    packed = isinstance(left[0], Packed)
+    shape, device = (left[0].units.shape[0], right[0].units.shape[1]), left[0].units.device
+    kind = dtype if packed or left[0].values.shape[2] <= block else torch.float64
+    out = torch.empty(len(left), *shape, dtype=kind, device=device)
+    for a, b, each in zip(left, right, out.unbind(), strict=True):
+        if packed:
+            kernels.module("tiles").multiply((a.values, a.units), (b.values, b.units), block, _weights(), each)
+        else:
+            _by_torch(a, b, block, each)
+    result = out if batched else out[0]
+    return result if kind == dtype else result.to(dtype).add_(0.0)
 
 
-def _multiply(left: Residues, right: Residues, block: int, dtype: torch.dtype) -> Tensor:
-    m, n, depth = left.units.shape[0], right.units.shape[1], left.values.shape[2]
-    device = left.values.device
-    out = torch.empty(m, n, dtype=dtype if depth <= block else torch.float64, device=device)
-    tiles = list(_tiles(left.values.shape[1], right.values.shape[2], device))
-    width = right.values.shape[2]
-    sums = _room(len(MODULI) * max(b - a for a, b in tiles) * width, device)
-    for start, stop in tiles:
-        part = sums[: len(MODULI) * (stop - start) * width].view(len(MODULI), stop - start, width)
-        each = part.unbind()  # slices of seven at once: one of each would cost as much as a small product's kernel
+def _by_torch(left: Operand, right: Operand, block: int, out: Tensor) -> None:
+    n, depth, width = right.units.shape[1], left.values.shape[2], right.values.shape[2]
+    for start, stop in _tiles(left.values.shape[1], width, out.device):
+        sums = torch.empty(len(MODULI), stop - start, width, dtype=torch.int32, device=out.device)
         for first in range(0, depth, block):
-            a = left.values[:, start:stop, first : first + block].unbind()
-            b = right.values[:, first : first + block].unbind()
             for i in range(len(MODULI)):
-                torch._int_mm(a[i], b[i], out=each[i])
+                a, b = left.values[i, start:stop, first : first + block], right.values[i, first : first + block]
+                torch._int_mm(a, b, out=sums[i])
             target = out[start:stop]
-            _combine(part[:, : target.shape[0], :n], left.units[start:stop], right.units, target, first > 0)
-    return out if out.dtype == dtype else out.to(dtype).add_(0.0)
-
-
-def _room(count: int, device: torch.device) -> Tensor:
-    """int32 (count,) to work in, of any content. On a CPU it is the thread's own and kept, at most 28 MiB: memory that
-    is given back and taken again is fresh pages, zeroed, each time, a tenth to a fifth of a small product's time.
-    """
-    if device.type != "cpu" or count > 2 * len(MODULI) * _TILE:
-        return torch.empty(count, dtype=torch.int32, device=device)
-    if _kept.sums is None or _kept.sums.numel() < count:
-        with torch.inference_mode(False):  # what is made in that mode cannot be written outside of it
-            _kept.sums = torch.empty(count, dtype=torch.int32, device=device)
-    return _kept.sums[:count]
+            _combine(sums[:, : target.shape[0], :n], left.units[start:stop], right.units, target, first > 0)
 
 
 def _tiles(m: int, n: int, device: torch.device) -> Iterator[tuple[int, int]]:
@@ -176,9 +231,6 @@ def _weights() -> tuple[float, ...]:
 
 def _combine(sums: Tensor, left: Tensor, right: Tensor, out: Tensor, add: bool) -> None:
     """Write, or add to, `out` the integers that have the residues `sums`, times their units."""
-    if kernels.available(out):
-        kernels.module("residues").combine(sums, left, right, out, _weights(), add)
-        return
     high, low = _weights()[: len(MODULI)], _weights()[len(MODULI) :]
     above, below = torch.zeros(2, *out.shape, dtype=torch.float64, device=out.device)
     for i, part in enumerate(sums):
@@ -197,8 +249,9 @@ def _combine(sums: Tensor, left: Tensor, right: Tensor, out: Tensor, add: bool) 
 def pays(a: Tensor, b: Tensor) -> bool:
     """Whether this engine is the faster one for a @ b on this device. Either gives the same bits.
 
-    Large float32 operands only, on a CPU with VNNI in 512 bits (Cascade Lake, Zen 4 and later; measured 1.3 to 1.7
-    times the speed of float64) or a GPU with int8 tensor cores (compute capability 8.0 and later; not measured yet).
+    Large float32 operands only, on a CPU with VNNI in 512 bits (Cascade Lake, Zen 4 and later; measured as fast as
+    float64 or a tenth faster at the least size) or a GPU with int8 tensor cores (compute capability 8.0 and later; not
+    measured yet).
     """
     if not a.dtype == b.dtype == torch.float32 or a.device.type not in _LEAST_SIZE:
         return False

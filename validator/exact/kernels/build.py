@@ -116,11 +116,15 @@ def fused(typing: Code, a: Code, b: Code, c: Code) -> Code:
 
 
 def _fuses(context: Code) -> bool:
-    """Whether code is made for a processor that has a fused multiply-add. What this asks is what numba tells the code
-    that it keeps on disk apart by.
+    """Whether code is made for a processor that has a fused multiply-add."""
+    return context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64")) or has(context, "fma")
+
+
+def has(context: Code, feature: str) -> bool:
+    """Whether code is made for a processor that has `feature`, by LLVM's name. What this asks is what numba tells the
+    code that it keeps on disk apart by.
     """
-    triple, _, features = context.codegen().magic_tuple()
-    return triple.startswith(("aarch64", "arm64")) or "+fma" in features.split(",")
+    return f"+{feature}" in context.codegen().magic_tuple()[2].split(",")
 
 
 def _reinterpret(source: Code, target: Code, of: Callable[[], Code]) -> Code:

@@ -1,4 +1,4 @@
-"""Residues of operands, and integers from residues (validator/exact/residues.py), in one pass each.
+"""Residues of operands, taken and packed in one pass, as the products of tiles.py want them.
 
 Residues are taken in float32, sixteen at a time: an operand q of at most 2^23 units is exact there. With r = fl(1/m),
 |q r - q/m| <= 2^23 2^-24 / m = 1/(2m). t = round(q r) is found by adding and subtracting 1.5 * 2^23:
@@ -8,192 +8,208 @@ q - t m is an integer and m odd, so it lies within +-127 for every modulus up to
 is exact, and what is then 128 wraps to -128, the same modulo 256. |t m| <= 2^23 + 128: the product is an integer below
 2^24, exact, and so is the difference; fusing them changes nothing.
 
-So a residue may differ by m between processors with and without a fused multiply-add, and from the eager code's. It
-never shows: each stands for the same integer modulo m, is within int8, and what is made of them, by
-validator/exact/residues.py, is the one integer C < P/2 that has these residues, whichever of them represent it.
+Processors multiply bytes without a sign by bytes with one. So a right operand's residue gets m added where it is
+negative, which puts it between 0 and 255: from -127 it becomes 126 at least, by 253, and what is not negative is at
+most 127, or 128 by 256.
 
-In the reconstruction (`_integer`) every product and sum is an integer below 2^53, or such a one times 2^27, by the
-bounds of validator/exact/residues.py: fusing changes nothing. The one exception is Q = round(h 2^27 / P). There the
-argument is within 0.177 + 0.053 of the integer Q (C/P and l/P), so at least 0.27 away from where rounding would turn,
-and the roundings of the product and of 2^27 / P itself are below 2^-25: Q is the same fused or not.
+So a residue may differ by m between processors with and without a fused multiply-add, and from the eager code's. It
+never shows: each stands for the same integer modulo m, is within its byte, and what is made of them is the one integer
+C < P/2 that has these residues, whichever of them represent it.
+
+Packed, sixteen slices (rows of a left operand, columns of a right one) lie side by side, four elements of each in 32
+bits: (groups of slices, moduli, depth / 4, 16, 4). Beyond the depth there are zeros; the slices that are missing in the
+last group, and the group that makes the number of a right operand's even, hold anything.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from llvmlite import ir
 from numba import carray  # type: ignore[attr-defined]
+from numba.core import types
 from torch import Tensor
 
 from validator.exact.errors import NonFinite
-from validator.exact.kernels.build import Array, Scalar, from_bits, fused, inline
+from validator.exact.kernels.build import Array, Code, Scalar, from_bits, fused, inline, primitive
 from validator.exact.kernels.dense import threads_for
 from validator.exact.kernels.native import FIRST, doubles, halves, native, octets, singles
 from validator.exact.kernels.units import MOST, magic_bits, magnitude, unit_of, wide_bits
 
-_COLUMNS = 2048
-"""Slices that are walked side by side when they are columns: whole rows, for seven streams of output are written."""
-_MAGIC = 1.5 * 2.0**52
-_MAGIC32 = np.float32(1.5 * 2.0**23)
-_CUT = 2.0**27
-_COUNT = 7
+COUNT = 7
 """Moduli; a constant, so that the loop over them is unrolled."""
-_PIECE = 1 << 13
-"""Values of a piece at least: some microseconds of work."""
+GROUP = 16
+"""Slices side by side."""
+LINE = 4 * GROUP
+"""Bytes of a group for four elements of the depth and one modulus: what one instruction multiplies."""
+_DEPTH_OF_ROWS, _DEPTH_OF_COLUMNS = 256, 64
+"""Elements of the depth that are packed at a time, so that they stay in the first-level cache (16 KiB)."""
+_STRIP = 4 * GROUP
+"""Slices that are walked side by side when they are columns."""
+_MAGIC32 = np.float32(1.5 * 2.0**23)
 _STEPS = 8
 """What one value costs, as threads_for counts."""
-_X, _OUT, _UNITS, _ROWS, _WIDTH, _STEP, _BITS, _MODULI, _INFINITE = range(FIRST, FIRST + 9)
-"""To reduce: addresses of input, output and units; the input's rows and columns; rows or columns of a piece; bits of
-the grid; the address of moduli and their reciprocals; and whether a value was too large."""
-_SUMS, _INTO, _LEFT, _RIGHT, _HEIGHT, _ACROSS, _LINES, _WEIGHTS, _HOW = range(FIRST, FIRST + 9)
-"""To combine: addresses of the sums, the result and both sides' units; the result's rows and columns; rows in a piece;
-the address of H_i, L_i, P_H, P_L and 2^27 / P; and one of the next."""
-_ROUND, _WRITE, _ADD = range(3)
+_X, _OUT, _UNITS, _SLICES, _DEPTH, _BITS, _MODULI, _SIGNLESS, _INFINITE = range(FIRST, FIRST + 9)
+"""Addresses of input, output and units; how many slices of which depth; bits of the grid; the address of moduli and
+their reciprocals; whether residues are to be without a sign; and whether a value was too large."""
+
+
+@primitive
+def _side_by_side(typing: Code, a: Code, b: Code, c: Code, d: Code) -> Code:
+    """The lowest bytes of four int32 as one int32. In LLVM's terms, for numba widens operations on int32 to int64."""
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        whole, byte = ir.IntType(32), ir.IntType(8)
+        result = builder.shl(args[3], whole(24))
+        for i in range(3):
+            low = builder.zext(builder.trunc(args[i], byte), whole)
+            result = builder.or_(result, builder.shl(low, whole(8 * i)))
+        return result
+
+    return types.int32(types.int32, types.int32, types.int32, types.int32), code
 
 
 @inline
-def _residues(q: Array, modulus: Scalar, reciprocal: Scalar, out: Array) -> None:
-    for j in range(out.shape[0]):
-        turns = fused(q[j], reciprocal, _MAGIC32) - _MAGIC32
-        out[j] = np.int8(np.int32(fused(-turns, modulus, q[j])))
+def _residue(q: Scalar, modulus: Scalar, reciprocal: Scalar, lift: Scalar) -> Scalar:
+    """An integer in float32 modulo `modulus`, in int32; `lift` is added to a negative one."""
+    turns = fused(q, reciprocal, _MAGIC32) - _MAGIC32
+    residue = fused(-turns, modulus, q)
+    return np.int32(residue + (lift if residue < np.float32(0.0) else np.float32(0.0)))
+
+
+@inline
+def _grid_of(top: Scalar, job: Array) -> tuple[Scalar, Scalar]:
+    """Magic number and unit for slices up to a magnitude, whose being too large is told to the job."""
+    wide = wide_bits(top)
+    if not wide < MOST:
+        job[_INFINITE] = 1
+    found = magic_bits(wide, job[_BITS])
+    return from_bits(found), unit_of(found)
+
+
+@inline
+def _snapped(values: Array, magic: Scalar, scale: Scalar, out: Array) -> None:
+    for j in range(values.shape[0]):
+        out[j] = np.float32(((np.float64(values[j]) + magic) - magic) * scale)
 
 
 @native
-def _reduce_rows(job: Array, piece: Scalar) -> None:
-    rows, width = job[_ROWS], job[_WIDTH]
-    x, units = carray(singles(job[_X]), (rows, width)), carray(doubles(job[_UNITS]), (rows,))
-    out, moduli = carray(octets(job[_OUT]), (_COUNT, rows, width)), carray(singles(job[_MODULI]), (2, _COUNT))
-    q = np.empty(width, np.float32)
-    for row in range(piece * job[_STEP], min((piece + 1) * job[_STEP], rows)):
+def _pack_rows(job: Array, piece: Scalar) -> None:
+    slices, depth = job[_SLICES], job[_DEPTH]
+    x, units = carray(singles(job[_X]), (slices, depth)), carray(doubles(job[_UNITS]), (slices,))
+    moduli, fours = carray(singles(job[_MODULI]), (2, COUNT)), -(-depth // 4)
+    first, last = piece * GROUP, min((piece + 1) * GROUP, slices)
+    magics, scales = np.empty(GROUP, np.float64), np.empty(GROUP, np.float64)
+    for row in range(first, last):
         values = x[row]
         top = magnitude(values[0])
-        for j in range(q.shape[0]):
+        for j in range(values.shape[0]):
             top = max(top, magnitude(values[j]))
-        wide = wide_bits(top)
-        if not wide < MOST:
-            job[_INFINITE] = 1
-        found = magic_bits(wide, job[_BITS])
-        magic, unit = from_bits(found), unit_of(found)
-        units[row] = unit
-        scale = 1.0 / unit
-        for j in range(q.shape[0]):
-            q[j] = np.float32(((np.float64(values[j]) + magic) - magic) * scale)
-        for i in range(_COUNT):
-            _residues(q, moduli[0, i], moduli[1, i], out[i, row])
+        magics[row - first], units[row] = _grid_of(top, job)
+        scales[row - first] = 1.0 / units[row]
+    line, packed = np.empty(_DEPTH_OF_ROWS, np.float32), np.zeros((_DEPTH_OF_ROWS // 4, GROUP, 4), np.float32)
+    for begin in range(0, depth, _DEPTH_OF_ROWS):
+        here = min(_DEPTH_OF_ROWS, depth - begin)
+        whole = -(-here // 4)
+        for row in range(first, last):
+            _snapped(x[row, begin : begin + here], magics[row - first], scales[row - first], line[:here])
+            line[here : 4 * whole] = np.float32(0.0)
+            for four in range(whole):
+                source, target = line[4 * four : 4 * four + 4], packed[four, row - first]
+                a, b, c, d = source[0], source[1], source[2], source[3]
+                target[0], target[1], target[2], target[3] = a, b, c, d
+        flat = packed.reshape(-1)
+        for i in range(COUNT):
+            modulus, reciprocal = moduli[0, i], moduli[1, i]
+            lift = modulus if job[_SIGNLESS] else np.float32(0.0)
+            place = ((piece * COUNT + i) * fours + begin // 4) * LINE
+            out = carray(octets(job[_OUT] + place), (whole * LINE,))
+            for j in range(out.shape[0]):
+                out[j] = np.int8(_residue(flat[j], modulus, reciprocal, lift))
 
 
 @native
-def _reduce_columns(job: Array, piece: Scalar) -> None:
-    rows, width = job[_ROWS], job[_WIDTH]
-    x, units = carray(singles(job[_X]), (rows, width)), carray(doubles(job[_UNITS]), (width,))
-    out, moduli = carray(octets(job[_OUT]), (_COUNT, rows, width)), carray(singles(job[_MODULI]), (2, _COUNT))
-    first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], width)
-    q, tops = np.empty(last - first, np.float32), np.zeros(last - first, np.int32)
+def _pack_columns(job: Array, piece: Scalar) -> None:
+    slices, depth = job[_SLICES], job[_DEPTH]
+    x, units = carray(singles(job[_X]), (depth, slices)), carray(doubles(job[_UNITS]), (slices,))
+    moduli, fours = carray(singles(job[_MODULI]), (2, COUNT)), -(-depth // 4)
+    first, last = piece * _STRIP, min((piece + 1) * _STRIP, slices)
+    tops = np.zeros(last - first, np.int32)
     magics, scales = np.empty(last - first, np.float64), np.empty(last - first, np.float64)
-    for row in range(rows):
+    for row in range(depth):
         values = x[row, first:last]
         for j in range(tops.shape[0]):
             tops[j] = max(tops[j], magnitude(values[j]))
     for j in range(tops.shape[0]):
-        wide = wide_bits(tops[j])
-        if not wide < MOST:
-            job[_INFINITE] = 1
-        found = magic_bits(wide, job[_BITS])
-        magics[j], units[first + j] = from_bits(found), unit_of(found)
-        scales[j] = 1.0 / unit_of(found)
-    for row in range(rows):
-        values = x[row, first:last]
-        for j in range(q.shape[0]):
-            q[j] = np.float32(((np.float64(values[j]) + magics[j]) - magics[j]) * scales[j])
-        for i in range(_COUNT):
-            _residues(q, moduli[0, i], moduli[1, i], out[i, row, first:last])
+        magics[j], unit = _grid_of(tops[j], job)
+        units[first + j] = unit
+        scales[j] = 1.0 / unit
+    groups, step = -(-(last - first) // GROUP), _DEPTH_OF_COLUMNS // 4
+    line, apart = np.zeros(_STRIP, np.float32), np.zeros((4, _STRIP // GROUP, step, GROUP), np.float32)
+    for begin in range(0, depth, _DEPTH_OF_COLUMNS):
+        here = min(_DEPTH_OF_COLUMNS, depth - begin)
+        whole = -(-here // 4)
+        for row in range(4 * whole):
+            if row < here:
+                values, q = x[begin + row, first:last], line[: last - first]
+                for j in range(q.shape[0]):
+                    q[j] = np.float32(((np.float64(values[j]) + magics[j]) - magics[j]) * scales[j])
+            else:
+                line[:] = np.float32(0.0)
+            for group in range(groups):
+                source, target = line[group * GROUP : (group + 1) * GROUP], apart[row % 4, group, row // 4]
+                for j in range(GROUP):
+                    target[j] = source[j]
+        for group in range(groups):
+            a, b = apart[0, group].reshape(-1), apart[1, group].reshape(-1)
+            c, d = apart[2, group].reshape(-1), apart[3, group].reshape(-1)
+            for i in range(COUNT):
+                modulus, reciprocal = moduli[0, i], moduli[1, i]
+                lift = modulus if job[_SIGNLESS] else np.float32(0.0)
+                place = (((first // GROUP + group) * COUNT + i) * fours + begin // 4) * LINE
+                out = carray(halves(job[_OUT] + place), (whole * GROUP,))
+                for j in range(out.shape[0]):
+                    out[j] = _side_by_side(
+                        _residue(a[j], modulus, reciprocal, lift),
+                        _residue(b[j], modulus, reciprocal, lift),
+                        _residue(c[j], modulus, reciprocal, lift),
+                        _residue(d[j], modulus, reciprocal, lift),
+                    )
 
 
-def reduce(x: Tensor, dim: int, grid_bits: int, moduli: Sequence[int], op: str) -> tuple[Tensor, Tensor]:
-    """residues.Residues of a float32 matrix on grids over `dim`, as (values, units). Raises NonFinite."""
+def size(slices: int, depth: int) -> int:
+    """Bytes of an operand, packed; it must begin at a multiple of 64."""
+    return _groups(slices) * COUNT * -(-depth // 4) * LINE
+
+
+def _groups(slices: int) -> int:
+    return -(-slices // (2 * GROUP)) * 2
+
+
+def pack(
+    x: Tensor, dim: int, grid_bits: int, moduli: Sequence[int], op: str, memory: Callable[[int], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Residues of a float32 matrix on grids over `dim`, packed in what `memory` gives for a number of bytes, and their
+    units. Raises NonFinite.
+    """
     turned = not x.is_contiguous() and x.t().is_contiguous()
     dense = (x.t() if turned else x.contiguous()).resolve_neg()
-    rows, width = dense.shape
-    values = torch.empty(len(moduli), rows, width, dtype=torch.int8)
-    units = torch.empty(x.shape[0] if dim == -1 else x.shape[1], dtype=torch.float64)
-    table = _moduli(tuple(moduli))
-    if turned == (dim == -2):
-        work, step, slices = _reduce_rows, -(-_PIECE // width), rows
-    else:
-        work, slices = _reduce_columns, width
-        step = min(_COLUMNS, -(-width // max(1, threads_for(_STEPS * rows * width))))
-    entries = (dense.data_ptr(), values.data_ptr(), units.data_ptr(), rows, width, step, grid_bits, table.ctypes.data)
-    job = work.over((*entries, 0, 0, 0), -(-slices // step), threads_for(_STEPS * rows * width))
+    slices, depth = (x.shape[0], x.shape[1]) if dim == -1 else (x.shape[1], x.shape[0])
+    values = memory(size(slices, depth))
+    units = torch.empty(slices, dtype=torch.float64)
+    work, step = (_pack_rows, GROUP) if turned == (dim == -2) else (_pack_columns, _STRIP)
+    addresses = dense.data_ptr(), values.data_ptr(), units.data_ptr()
+    entries = (*addresses, slices, depth, grid_bits, _table(tuple(moduli)).ctypes.data, int(dim == -2))
+    job = work.over((*entries, 0, 0, 0), -(-slices // step), threads_for(_STEPS * slices * depth))
     if job[_INFINITE]:
         raise NonFinite(op)
-    return values.transpose(1, 2) if turned else values, units.unsqueeze(dim)
+    return values.view(_groups(slices), COUNT, -(-depth // 4), GROUP, 4), units.unsqueeze(dim)
 
 
 @functools.cache
-def _moduli(moduli: tuple[int, ...]) -> Array:
+def _table(moduli: tuple[int, ...]) -> Array:
     divisors = np.array(moduli, np.float32)
     return np.concatenate([divisors, np.float32(1) / divisors])
-
-
-@inline
-def _integer(sums: Array, row: Scalar, j: Scalar, weights: Array) -> Scalar:
-    """The integer of the residues sums[:, row, j]."""
-    above, below = 0.0, 0.0
-    for i in range(_COUNT):
-        value = np.float64(sums[i, row, j])
-        above = fused(value, weights[i], above)
-        below = fused(value, weights[_COUNT + i], below)
-    turns = fused(above, weights[2 * _COUNT + 2], _MAGIC) - _MAGIC
-    return fused(fused(-turns, weights[2 * _COUNT], above), _CUT, fused(-turns, weights[2 * _COUNT + 1], below))
-
-
-@native
-def _combine(job: Array, piece: Scalar) -> None:
-    rows, width, how = job[_HEIGHT], job[_ACROSS], job[_HOW]
-    sums, weights = carray(halves(job[_SUMS]), (_COUNT, rows, width)), carray(doubles(job[_WEIGHTS]), (2 * _COUNT + 3,))
-    left, right = carray(doubles(job[_LEFT]), (rows,)), carray(doubles(job[_RIGHT]), (width,))
-    single, double = carray(singles(job[_INTO]), (rows, width)), carray(doubles(job[_INTO]), (rows, width))
-    for row in range(piece * job[_LINES], min((piece + 1) * job[_LINES], rows)):
-        if how == _ROUND:
-            for j in range(width):
-                value = _integer(sums, row, j, weights) * (left[row] * right[j])
-                single[row, j] = np.float32(value) + np.float32(0.0)
-        elif how == _WRITE:
-            for j in range(width):
-                double[row, j] = _integer(sums, row, j, weights) * (left[row] * right[j]) + 0.0
-        else:
-            for j in range(width):
-                double[row, j] += _integer(sums, row, j, weights) * (left[row] * right[j])
-
-
-def combine(
-    sums: Tensor,
-    left: Tensor,
-    right: Tensor,
-    out: Tensor,
-    weights: Sequence[float],
-    add: bool,
-) -> None:
-    """Integers from int32 `sums` (7, m, n), times units `left` (m, 1) and `right` (1, n), to or onto `out` (m, n).
-
-    `weights`: H_i, L_i, P_H, P_L and 2^27 / P of residues.py. `out` is float64, or float32 if not `add`. All lie in
-    memory row by row, without gaps.
-    """
-    if not all(x.is_contiguous() for x in (sums, left, right, out)):
-        raise ValueError("the operands must be contiguous")
-    table = (ctypes.c_double * (2 * _COUNT + 3))(*weights)
-    how = _ADD if add else (_ROUND if out.dtype == torch.float32 else _WRITE)
-    rows, width = out.shape
-    step = -(-_PIECE // width)
-    _combine.over(
-        (
-            *(x.data_ptr() for x in (sums, out, left, right)),
-            *(rows, width, step, ctypes.addressof(table), how, 0, 0),
-        ),
-        -(-rows // step),
-        threads_for(4 * rows * width),
-    )
