@@ -94,8 +94,8 @@ WORLDS = {
         World(
             "brown", "gpt", GPT, brown, 240, 240, (60, 100), 0.01, 1e-3, 400, 48,
             {
-                "adam": 1, "learning_rate": 0.01, "weight_decay": 1e-3, "replicas": 4, "epochs": 8, "settle": 5,
-                "perturb": 1.0,
+                "adam": 1, "learning_rate": 0.01, "weight_decay": 1e-3, "batch": 48, "rows": 16, "replicas": 4,
+                "epochs": 80, "most_steps": 400, "settle": 0, "perturb": 1.0, "refresh": 1.0, "cool": 1,
             },
         ),
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +26,26 @@ def test_kernels__of_another_process__are_found_on_disk_and_not_compiled_again()
         for _ in range(2)
     )
     assert second == "4 0\n"
+
+
+FOLDER = "from validator.exact.kernels.build import _folder; print(_folder())"
+
+
+def test_kernels__sources_that_cannot_be_written__are_kept_in_numba_s_folder_unless_others_may_write_there(
+    tmp_path: Path,
+) -> None:
+    source, package, kept = Path(__file__).parents[2] / "validator", tmp_path / "validator", tmp_path / "kept"
+    shutil.copytree(source / "exact", package / "exact", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(source / "__init__.py", package)
+    (package / "exact" / "kernels" / "__pycache__").write_text("a file in the folder's place stops even root")
+
+    def folder() -> str:
+        given = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(kept)}
+        command = [sys.executable, "-B", "-c", FOLDER]
+        done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, check=True, timeout=150)
+        return done.stdout.strip()
+
+    found = Path(folder())
+    assert found.parent == kept
+    found.chmod(0o775)
+    assert folder() == "None"

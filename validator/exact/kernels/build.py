@@ -82,16 +82,28 @@ def kept_on_disk(compiler: Callable[[bool], Code]) -> Code:
 
 @functools.cache
 def _folder() -> Path | None:
+    """Beside the sources; where those cannot be written to, in numba's own NUMBA_CACHE_DIR, if it is ours alone: what
+    lies there is run.
+    """
     here = Path(__file__).parent
     state = hashlib.sha256()
     for source in sorted(here.parent.rglob("*.py")):  # kernels take their constants from the eager code
         state.update(source.read_bytes())
-    folder = here / "__pycache__" / f"kernels-{state.hexdigest()[:16]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+    config: Any = numba.config
+    for place in (here / "__pycache__", *([Path(config.CACHE_DIR)] if config.CACHE_DIR else [])):
+        folder = place / f"kernels-{state.hexdigest()[:16]}"
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK) and (place == here / "__pycache__" or _is_ours(folder)):
+            return folder
+    return None
+
+
+def _is_ours(folder: Path) -> bool:
+    seen = folder.stat()
+    return seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
 
 
 def primitive(function: Callable[..., Any]) -> Callable[..., Any]:
