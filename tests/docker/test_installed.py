@@ -168,6 +168,8 @@ def test_service__on_a_chain_with_all_its_hardening__plays_a_round_comes_back_wh
         installed.until("it is ready", lambda: ready(port), PATIENCE)
         pid = shown(installed, "MainPID")["MainPID"]
         hardened(installed, pid)
+        compiled = kernels(installed)
+        assert compiled, "the kernels are compiled at each start"
         world.contribute(CLEAN, NOISE)
         installed.until("round 1 is final", lambda: world.is_final(1), PATIENCE)
         assert [one.lower() for one in world.round(1).attestations] == [address.lower()]
@@ -176,6 +178,7 @@ def test_service__on_a_chain_with_all_its_hardening__plays_a_round_comes_back_wh
         installed.until("it is started again", lambda: shown(installed, "NRestarts")["NRestarts"] == "1", PATIENCE)
         installed.until("it is ready again", lambda: ready(port), PATIENCE)
         assert shown(installed, "MainPID")["MainPID"] not in ("0", pid)
+        assert kernels(installed) >= compiled
 
         installed.type("systemctl stop poc-validator")
         assert shown(installed, "ActiveState", "Result", "ExecMainStatus") == {
@@ -184,6 +187,10 @@ def test_service__on_a_chain_with_all_its_hardening__plays_a_round_comes_back_wh
             "ExecMainStatus": "0",
         }
         assert "Traceback" not in journal(installed)
+
+
+def kernels(machine: Machine) -> set[str]:
+    return set(machine.type("find /var/cache/poc-validator -name '*.nbc'").split())
 
 
 def hardened(machine: Machine, pid: str) -> None:
