@@ -89,6 +89,7 @@ def modes(machine: Machine, *paths: str) -> list[str]:
     return machine.type(f"stat --format='%U %G %a' {' '.join(paths)}").splitlines()
 
 
+@pytest.mark.slow
 def test_guide__commands_under_systemd__install_a_home_and_a_service_that_starts(installed: Machine):
     assert modes(installed, "/etc/poc-validator/password", "/etc/systemd/system/poc-validator.service") == [
         "root root 400",
