@@ -59,8 +59,6 @@ class World:
     `chain`: one that is running; by default an embedded chain that belongs to this world.
     """
 
-    epochs: ClassVar[int] = 5
-    """Of the trainings that scores come from; the demonstration's DAO has 10."""
     options: ClassVar[dict[str, str | int | float]] = {"poll_seconds": 0.2, "stagger_seconds": 0.0}
     """What every home's configuration says besides where chain and content are."""
 
@@ -164,9 +162,6 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _demonstration().items():
             (folder / name).write_bytes(content)
-        text = (folder / "manifest.toml").read_text()
-        assert "epochs = 10 " in text
-        (folder / "manifest.toml").write_text(text.replace("epochs = 10 ", f"epochs = {self.epochs} "))
 
     def _found(self, parameters: Parameters) -> None:
         torch.set_num_threads(1)
