@@ -186,6 +186,16 @@ OTHERWISE: list[tuple[PayloadRules, Any]] = [
 ]
 
 
+def test_npz_js__rows_of_nothing__are_not_counted_one_by_one(tmp_path: Path) -> None:
+    """Ten thousand million sequences in two hundred bytes."""
+    header = SHAPED.replace(b"(2, 2)", b"(9999999999, 0)") + b"\n"
+
+    [(_, wanted, found)] = both([File("a.npz", zipped({"inputs.npy": npy(header)}), rules(TEXT))], tmp_path)
+
+    assert wanted is None
+    assert "no values" in found["refused"]
+
+
 def test_npz_js__what_numpy_does_not_write__is_sent_to_the_command(tmp_path: Path) -> None:
     files = [File("a.npz", data, rules()) for data in SENT_TO_COMMAND.values()]
     for name, (_, wanted, found) in zip(SENT_TO_COMMAND, both(files, tmp_path), strict=True):
