@@ -96,7 +96,7 @@ def _folder() -> Path | None:
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError:
             continue
-        if os.access(folder, os.W_OK) and (place == here / "__pycache__" or _is_ours(folder)):
+        if os.access(folder, os.W_OK) and (place.parent == here or all(map(_is_ours, (place, folder)))):
             return folder
     return None
 
