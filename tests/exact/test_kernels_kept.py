@@ -52,3 +52,20 @@ def test_kernels__sources_that_cannot_be_written__are_kept_in_numba_s_folder_unl
         assert folder() == "None"
         open_to_others.chmod(0o755)
     assert folder() == str(found)
+
+
+FLUSHED_FIRST = """
+import torch
+from validator.exact.kernels import native
+torch.set_flush_denormal(True)
+native._denormals()
+torch.set_flush_denormal(False)
+from validator.exact import exact
+with exact():
+    print(torch.ones(64, 64).sum(1)[0].item())
+"""
+
+
+def test_kernels__first_asked_while_denormals_are_flushed__work_once_they_no_longer_are() -> None:
+    command = [sys.executable, "-c", FLUSHED_FIRST]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=150).stdout == "64.0\n"

@@ -140,8 +140,9 @@ class Native(Kernel):
 
 @functools.cache
 def _denormals() -> tuple[int, int]:
-    small = np.array([_DENORMAL])
-    return int(small.view(np.int64)[0]), int((small * 2.0).view(np.int64)[0])
+    """A denormal's bits and those of its double: of denormals twice the bits, so no arithmetic that may flush is asked."""
+    small = int(np.array([_DENORMAL]).view(np.int64)[0])
+    return small, 2 * small
 
 
 def native(work: _Work) -> Native:
