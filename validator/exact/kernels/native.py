@@ -140,7 +140,7 @@ class Native(Kernel):
 
 @functools.cache
 def _denormals() -> tuple[int, int]:
-    """A denormal's bits and those of its double: of denormals twice the bits, so no arithmetic that may flush is asked."""
+    """The bits of a denormal, and of its double: twice as many. Arithmetic, which may flush, is not asked."""
     small = int(np.array([_DENORMAL]).view(np.int64)[0])
     return small, 2 * small
 
