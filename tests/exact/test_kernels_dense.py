@@ -37,12 +37,19 @@ def _slope(x: Tensor, first: float, last: float) -> Tensor:
     return (x.flatten() * torch.exp2(torch.linspace(first, last, x.numel()).round())).view(x.shape)
 
 
+def _scales(x: Tensor) -> Tensor:
+    """Some hundreds of values at a time of one of a few magnitudes, so that rows differ from the ones before."""
+    steps = Stream(b"dense", "scales").integers(7, (x.numel() // 300 + 1,)).sub(3).mul(5)
+    return (x.flatten() * torch.exp2(steps.repeat_interleave(300)[: x.numel()].float())).view(x.shape)
+
+
 VALUES = {
     "normal": lambda x: x,
     "zeros": lambda x: x * 0.0,
     "denormals": lambda x: x * 1e-42,
     "ascending": lambda x: _slope(x, -140, 120),
     "descending": lambda x: _slope(x, 120, -140),
+    "many scales": _scales,
     "large": lambda x: x * 3e37,
     "ties": lambda x: (x * 2.0**20).round() * 2.0**-21 + 2.0**9,
     "one large at the end": lambda x: torch.cat([x.flatten()[:-1], x.flatten()[-1:] * 2.0**30]).view(x.shape),

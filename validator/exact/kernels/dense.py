@@ -1,9 +1,10 @@
 """Rows of float32 that lie one behind the other in memory: their sums and their snapping, without detours.
 
 Most sums and most operands of products are of this form, and for those of a million values a call's own cost counts.
-Everything else is for grids.py. A sum looks at a block of values for its largest magnitude and adds it at once, while
-it is in the cache: the grid depends on the exponent of the largest magnitude alone, which seldom grows after the first
-blocks. When it does, what was added before is added again on the new grid. So a long sum is read from memory once.
+Everything else is for grids.py. A sum adds values and looks for the largest magnitude at once, on the grid of what is
+known: the grid depends on the exponent of the largest magnitude alone, which seldom grows after the first blocks and
+seldom differs from row to row. Where it does, what was added is added again on the right grid. So values come from
+memory once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from validator.exact.kernels.units import MOST, largest, magic_bits, magnitude, 
 
 _BLOCK = 4096
 """Values that are added while they are in the first-level cache."""
+_SHORT = 512
+"""Values of a row from which its grid is guessed."""
 _RESTARTS = 4
 """Times that a sum begins again because a larger exponent came; then the rest is looked at before more is added."""
 PIECE = 1 << 15
@@ -42,7 +45,7 @@ _TOPS, _SUMS, _HINT = range(FIRST + 8, SIZE)
 @inline
 def _add_and_look(x: Scalar, length: Scalar, magic: Scalar, grid_bits: Scalar, ahead: Scalar) -> tuple[Scalar, Scalar]:
     """The units of the values at the address `x` (see units.count_units), at most a block, and the largest magnitude of
-    as many at `ahead`, as the bits of a float64: while one is added, the other comes from memory.
+    as many at `ahead`, as the bits of a float64.
     """
     done, total, top = np.int64(0), np.int64(0), np.int32(0)
     if length >= STEP and fits(magic, grid_bits):
@@ -72,50 +75,51 @@ def _again(x: Scalar, length: Scalar, magic: Scalar, grid_bits: Scalar) -> Scala
 
 
 @inline
-def _running(x: Scalar, length: Scalar, known: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar]:
+def _running(x: Scalar, length: Scalar, known: Scalar, guess: Scalar, grid_bits: Scalar) -> tuple[Scalar, Scalar]:
     """The largest of `known` and the magnitudes of the values at the address `x`, and their sum on the grid of that, in
-    units.
+    units. They are tried on the grid of the magic number `guess`, which may be any.
     """
-    top, magic, total = known, magic_bits(known, grid_bits), np.int64(0)
-    done, turns, stop = np.int64(0), 0, min(np.int64(_BLOCK), length)
-    here = largest(_values(x, stop))
+    top, magic, total = known, guess, np.int64(0)
+    done, turns = np.int64(0), 0
     while done < length:
-        if here > top:
-            top = here
+        stop = min(done + _BLOCK, length)
+        added, here = _add_and_look(x + 4 * done, stop - done, magic, grid_bits, x + 4 * done)
+        top = max(top, here)
+        if magic_bits(top, grid_bits) > magic:
             if turns == _RESTARTS and stop < length:
                 top = max(top, largest(_values(x + 4 * stop, length - stop)))
-            if magic_bits(top, grid_bits) != magic:
-                magic = magic_bits(top, grid_bits)
-                total = _again(x, done, magic, grid_bits)
-                turns += 1
-        after = min(stop + _BLOCK, length)
-        ahead = stop if after - stop == stop - done else done  # else these values are looked at again: nothing is new
-        added, here = _add_and_look(x + 4 * done, stop - done, magic, grid_bits, x + 4 * ahead)
-        if ahead == done and stop < after:
-            here = largest(_values(x + 4 * stop, after - stop))
+            magic = magic_bits(top, grid_bits)
+            total, added = np.int64(0), _again(x, stop, magic, grid_bits)
+            turns += 1
         total += added
-        done, stop = stop, after
+        done = stop
+    if magic_bits(top, grid_bits) < magic:
+        total = _again(x, length, magic_bits(top, grid_bits), grid_bits)
     return top, total
 
 
 @native
 def _sum_rows(job: Array, piece: Scalar) -> None:
-    """Of rows of at most a block, the next one is looked at while one is added."""
+    """A row is tried on the grid that most rows had until now. Of short ones, for which a second try costs
+    too much, the next is looked at while one is added.
+    """
     count, length, grid_bits, by = job[_COUNT], job[_LENGTH], job[_BITS], from_bits(job[_BY])
     out = carray(singles(job[_OUT]), (count,))
     first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], count)
-    ahead = np.int64(0)
+    top = ahead = largest(_values(job[_X] + 4 * first * length, min(length, np.int64(_SHORT))))
+    guess, wrong = magic_bits(top, grid_bits), 0
     finite: Scalar = True
-    if length <= _BLOCK:
-        ahead = largest(_values(job[_X] + 4 * first * length, length))
     for row in range(first, last):
         x = job[_X] + 4 * row * length
-        if length <= _BLOCK:
+        if length < _SHORT:
             top = ahead
             following = x + 4 * length if row + 1 < last else x
             total, ahead = _add_and_look(x, length, magic_bits(top, grid_bits), grid_bits, following)
         else:
-            top, total = _running(x, length, np.int64(0), grid_bits)
+            top, total = _running(x, length, np.int64(0), guess, grid_bits)
+            wrong = wrong + 1 if magic_bits(top, grid_bits) != guess else 0
+            if wrong > 1:
+                guess = magic_bits(top, grid_bits)
         finite &= top < MOST
         out[row] = np.float32(np.float64(total) * unit_of(magic_bits(top, grid_bits)) / by) + np.float32(0.0)
     if not finite:
@@ -129,7 +133,9 @@ def _sum_piece(job: Array, piece: Scalar) -> None:
     known, grid_bits = job[_HINT], job[_BITS]
     if tops[piece] < 0 or magic_bits(tops[piece], grid_bits) != magic_bits(known, grid_bits):
         first, last = piece * job[_STEP], min((piece + 1) * job[_STEP], job[_LENGTH])
-        tops[piece], sums[piece] = _running(job[_X] + 4 * first, last - first, known, grid_bits)
+        x, length = job[_X] + 4 * first, last - first
+        known = max(known, largest(_values(x, min(np.int64(STEP), length))))
+        tops[piece], sums[piece] = _running(x, length, known, magic_bits(known, grid_bits), grid_bits)
         if tops[piece] > job[_HINT]:
             job[_HINT] = tops[piece]
 
@@ -161,11 +167,12 @@ def sum_rows(x: Tensor, out: Tensor, count: int, length: int, grid_bits: int, by
     """Sums over `by` of `count` rows of `length` float32 into float32; whether all magnitudes were below 2^400."""
     if count == 1 and length > PIECE:
         return _one_sum(x, out, length, grid_bits, by)
-    step = -(-PIECE // length)
+    threads = threads_for(count * length)
+    step = max(-(-PIECE // length), -(-count // (_PIECES * max(1, threads))))
     job = _sum_rows.over(
         (x.data_ptr(), out.data_ptr(), count, length, step, grid_bits, double_bits(by), 0, 0, 0, 0),
         -(-count // step),
-        threads_for(count * length),
+        threads,
     )
     return not job[_INFINITE]
 
