@@ -7,6 +7,7 @@ medians over a few draws, for where an input of a ReLU rounds to the other side 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import statistics
@@ -107,6 +108,15 @@ def peak(work: Work, device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
+def apart(device: torch.device) -> float | None:
+    """Seconds that a line of memory takes between two processors at this moment, where kernels can be compiled."""
+    if device.type == "cuda" or importlib.util.find_spec("numba") is None:
+        return None
+    from processors import round_trip  # needs numba
+
+    return round_trip()
+
+
 def run(case: Case, device: torch.device, repeats: int, first: bool) -> Compared:
     """Measure one case; the first of a process twice, of which only the second time counts, for either side."""
     makers: dict[str, Callable[[Work], Work]] = {"float32": lambda work: work, "exact": exactly}
@@ -119,7 +129,9 @@ def run(case: Case, device: torch.device, repeats: int, first: bool) -> Compared
         # As a training does, a turn enters exact() once.
         timed = {name: finished(made[name].work if name == "exact" else work, device) for name, work in works.items()}
         for _ in range(2 if first else 1):
+            before = apart(device)
             taken = samples(timed, repeats, {"exact": exact})
+            after = apart(device)
         memory = {name: peak(work, device) for name, work in works.items()} if device.type == "cuda" else {}
     return Compared(
         case.name,
@@ -130,6 +142,7 @@ def run(case: Case, device: torch.device, repeats: int, first: bool) -> Compared
         ERROR_TARGET if case.accurate else None,
         bits,
         memory,
+        None if before is None or after is None else max(before, after),
     )
 
 

@@ -21,7 +21,9 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One line: seconds of each way, `ratio` of exact to plain with its spread, errors, and what was asked."""
+    """One line: seconds of each way, `ratio` of exact to plain with its spread, errors, and what was asked; `apart` is
+    the seconds of processors.round_trip, where that was measured.
+    """
 
     name: str
     seconds: dict[str, Timing]
@@ -31,6 +33,7 @@ class Compared:
     error_target: float | None
     digest: str
     peak_bytes: dict[str, int]
+    apart: float | None
 
     @property
     def error_ratio(self) -> float | None:
@@ -59,6 +62,8 @@ def told(row: Compared) -> str:
     if "TF32" in row.seconds:
         over = row.seconds["exact"].median / row.seconds["TF32"].median
         cells += [f"{over:.2f}", f"{row.peak_bytes['exact'] / max(row.peak_bytes['float32'], 1):.1f} x"]
+    else:
+        cells.append("" if row.apart is None else f"{row.apart * 1e9:.0f} ns")
     return f"| {' | '.join(cells)} |"
 
 
@@ -73,8 +78,7 @@ def table(
     on = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     heading(f"Exact arithmetic on {on}", repeats)
     columns = ["what", "plain float32", "exact", "ratio", "target", "error rms, max", "error over plain's", "digest"]
-    if device.type == "cuda":
-        columns += ["over TF32", "peak memory"]
+    columns += ["over TF32", "peak memory"] if device.type == "cuda" else ["core to core and back"]
     print(f"| {' | '.join(columns)} |\n|---{'|---:' * (len(columns) - 1)}|")
     for row in rows:
         print(told(row))

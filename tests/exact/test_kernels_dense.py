@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Iterator
 
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("numba", reason="kernels are compiled by numba")
+import numba
+
 from validator.exact import NonFinite, exact, kernels
-from validator.exact.kernels import columns, dense, native
+from validator.exact.kernels import columns, dense, native, parallel
 from validator.exact.random import Stream
 
 SHAPES = [(1,), (3, 7), (2, 4096), (2, 4097), (5, 9000), (300, 1100), (1, 32769), (150_000,), (3, 0), (2, 3, 5)]
@@ -123,6 +126,32 @@ def test_job__pieces_that_no_thread_did__are_never_passed_over(monkeypatch: pyte
     monkeypatch.setattr(dense, "threads_for", lambda values: 2)
     with pytest.raises(RuntimeError, match="0 of 8 pieces"):
         dense.sum_rows(torch.ones(64, 4096), torch.empty(64), 64, 4096, 41, 1)
+
+
+@native.native
+def _when(job, piece):  # type: ignore[no-untyped-def]
+    """How many pieces were done before this one."""
+    numba.carray(native.wholes(job[native.FIRST]), (job[native.FIRST + 1],))[piece] = job[native._DONE]
+
+
+def test_job__thread_by_its_number__does_its_own_range_first_and_then_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)
+    monkeypatch.setattr(native, "team", lambda: lambda entrance, address, threads, flags: entrance(address))
+    monkeypatch.setattr(native, "numbering", lambda: ctypes.cast(second, ctypes.c_void_p).value)
+    order = torch.full((10,), -1)
+    _when.over((order.data_ptr(), 10, *[0] * 9), 10, 3)
+    assert order.tolist() == [7, 8, 9, 0, 1, 2, 3, 4, 5, 6]
+
+
+def test_numbering__in_a_team__every_thread_has_its_own() -> None:
+    if parallel.team() is None:
+        pytest.skip("torch's OpenMP runtime is not GNU's here")
+    number, found = ctypes.CFUNCTYPE(ctypes.c_int)(parallel.numbering()), list[int]()
+    parallel.team()(parallel._BODY(lambda _: found.append(number())), None, 2, 0)  # type: ignore[misc]
+    assert sorted(found) == list(range(len(found)))
+    assert number() == 0
 
 
 def test_assembly__of_every_kernel__holds_no_fused_multiply_add() -> None:

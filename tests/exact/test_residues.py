@@ -96,6 +96,20 @@ def test_multiply__result_wider_than_a_tile__bits_of_the_float64_engine(monkeypa
 
 
 @needs_vnni
+@pytest.mark.parametrize("shape", [(130, 300, 700), (700, 300, 130), (257, 1100, 257)], ids=str)
+def test_multiply__by_any_number_of_threads__bits_of_the_float64_engine(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    stream, before = Stream(b"residues", "threads"), torch.get_num_threads()
+    a, b = stream.normal((m, k)), stream.normal((k, n))
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            _same(a, b)
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_vnni
 def test_multiply__batch__each_matrix_alone() -> None:
     stream = Stream(b"residues", "batch")
     _same(stream.normal((3, 20, 70)), stream.normal((3, 70, 9)))
@@ -215,6 +229,14 @@ def test_kernels__of_every_form__gather_nothing() -> None:
         (text,) = getattr(kernels.module(module), name).assembly()
         assert "ret" in text
         assert "gather" not in text, f"{name}: an array of any stride is gathered, five times slower"
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 16])
+@pytest.mark.parametrize(("chunks", "panels"), [(1, 1), (4, 16), (3, 7), (5, 2)])
+def test_tiles__pieces_in_any_number_of_bands__every_tile_once(bands: int, chunks: int, panels: int) -> None:
+    place = kernels.module("tiles")._place
+    found = [place(piece, chunks, panels, bands) for piece in range(chunks * panels)]
+    assert sorted(found) == [(32 * panel, 64 * chunk) for panel in range(panels) for chunk in range(chunks)]
 
 
 def test_tiles__operands_that_do_not_fit__refused() -> None:

@@ -1,9 +1,11 @@
-"""Kernels whose threads never meet Python: pieces of a loop, taken from a counter until none is left.
+"""Kernels whose threads never meet Python: pieces of a loop, taken from counters until none is left.
 
 A call of `split` (parallel.py) costs tens of microseconds, most of them while threads wait for the interpreter's lock.
-The kernels here are C functions of one pointer, to a *job*: addresses, sizes and a counter, all int64. Whatever
-threads the runtime grants count their way through the pieces, so a piece belongs to whoever comes first and a slow
-thread holds nobody up; no result depends on it.
+The kernels here are C functions of one pointer, to a *job*: addresses, sizes and counters, all int64. Pieces are cut
+into a range for each thread, by its number: what one thread wrote in one loop, it mostly reads in the next, from its
+own caches, which matters where processors do not share one (a line that another complex holds comes as slowly as from
+memory). Who has finished its own range counts its way through the others', so a slow thread holds nobody up, nor does
+one that the runtime does not grant; no result depends on it.
 
 A thread that takes denormal numbers for zero (it keeps what its maker had when it began) leaves all pieces to the
 others: the caller, whom exact() has asked, is never one of them. What was done is counted, so that nothing which no
@@ -36,15 +38,17 @@ from validator.exact.kernels.build import (
     kept_on_disk,
     primitive,
 )
-from validator.exact.kernels.parallel import team
+from validator.exact.kernels.parallel import numbering, team
 
-_NEXT, _DONE, _PIECES, _SMALL, _DOUBLED = range(5)
-"""What every job begins with: the counter, pieces done, pieces in all, and the bits of a denormal number and of its
-double."""
-FIRST = 5
+_DONE, _PIECES, RANGES, _WHO, _SMALL, _DOUBLED = range(6)
+"""What every job begins with: pieces done, pieces in all, the ranges they are cut into, the address of the function
+that numbers threads, and the bits of a denormal number and of its double."""
+FIRST = 6
 """The place of the first entry that is the work's own."""
-SIZE = 16
-"""Entries of a job."""
+SIZE = FIRST + 11
+"""Entries of a job that work sees."""
+_COUNTERS, _APART = 32, 16
+"""Where the counter of the first range is, and how far from it the next: not in one line of a cache, nor in a pair."""
 _DENORMAL = 1e-310
 
 _pointer: Callable[[Code], Code] = types.CPointer
@@ -60,6 +64,17 @@ def _count(typing: Code, job: Code, place: Code) -> Code:
         return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), ir.Constant(ir.IntType(64), 1), "seq_cst")
 
     return types.int64(_pointer(types.int64), types.int64), code
+
+
+@primitive
+def _number(typing: Code, function: Code) -> Code:
+    """What the C function int(void) at an address returns."""
+
+    def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
+        kind = ir.PointerType(ir.FunctionType(ir.IntType(32), []))
+        return builder.sext(builder.call(builder.inttoptr(args[0], kind), []), ir.IntType(64))
+
+    return types.int64(types.int64), code
 
 
 def _pointer_to(element: Code) -> Callable[..., Code]:
@@ -83,11 +98,17 @@ def _run(address: Scalar) -> None:
     job = carray(address, (SIZE,))
     if bits(from_bits(job[_SMALL]) * 2.0) != job[_DOUBLED]:
         return
-    piece = _count(address, _NEXT)
-    while piece < job[_PIECES]:
-        _work(job, piece)  # type: ignore[name-defined]  # noqa: F821 - given by `_runner`
-        _count(address, _DONE)
-        piece = _count(address, _NEXT)
+    pieces, ranges, mine = job[_PIECES], job[RANGES], np.int64(0)
+    if job[_WHO] != 0:
+        mine = _number(job[_WHO])
+    for turn in range(ranges):
+        which = (mine + turn) % ranges
+        first, last = pieces * which // ranges, pieces * (which + 1) // ranges
+        piece = first + _count(address, _COUNTERS + _APART * which)
+        while piece < last:
+            _work(job, piece)  # type: ignore[name-defined]  # noqa: F821 - given by `_runner`
+            _count(address, _DONE)
+            piece = first + _count(address, _COUNTERS + _APART * which)
 
 
 def _runner(work: _Work) -> Callable[[Scalar], None]:
@@ -124,18 +145,24 @@ class Native(Kernel):
 
     def over(self, entries: Sequence[int], pieces: int, threads: int) -> array[int]:
         """Run the work's own `entries` in `pieces` on at most this many threads; the job as it is afterwards."""
-        job = array("q", (0, 0, pieces, *_denormals(), *entries))
-        if len(job) != SIZE:
-            raise ValueError(f"{self._function.__qualname__}: a job has {SIZE} entries, not {len(job)}")
-        address = job.buffer_info()[0]
-        start = team() if threads > 1 and pieces > 1 else None
+        ranges = min(threads, pieces)
+        start = team() if ranges > 1 else None
         if start is None:
-            self.entrance(address)
+            job = _job(entries, pieces, 1, 0)
+            self.entrance(job.buffer_info()[0])
         else:
-            start(self.entrance, address, threads, 0)
+            job = _job(entries, pieces, ranges, numbering())
+            start(self.entrance, job.buffer_info()[0], ranges, 0)
         if job[_DONE] != pieces:
             raise RuntimeError(f"{self._function.__qualname__}: {job[_DONE]} of {pieces} pieces were done")
         return job
+
+
+def _job(entries: Sequence[int], pieces: int, ranges: int, who: int) -> array[int]:
+    head = (0, pieces, ranges, who, *_denormals(), *entries)
+    if len(head) != SIZE:
+        raise ValueError(f"a job has {SIZE - FIRST} entries of its own, not {len(entries)}")
+    return array("q", head + (0,) * (_COUNTERS - SIZE + _APART * ranges))
 
 
 @functools.cache

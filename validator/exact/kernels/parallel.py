@@ -19,7 +19,7 @@ import torch
 
 _WORTH = 1 << 16
 """Elementary steps below which handing work to another thread costs more than it saves (about 30 microseconds)."""
-_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_BODY, _NUMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.CFUNCTYPE(ctypes.c_int)
 
 
 def split(n: int, work: int, run: Callable[[int, int], None]) -> None:
@@ -44,27 +44,24 @@ def split(n: int, work: int, run: Callable[[int, int], None]) -> None:
 
 
 def _in_team(start: Callable[..., None], ranges: list[tuple[int, int]], run: Callable[[int, int], None]) -> None:
-    """However many threads the runtime grants, they take the ranges until none is left.
+    """However many threads the runtime grants, they take the ranges until none is left, each its own first.
 
     An exception cannot cross the runtime. ctypes drops one that a signal handler raises where `body` begins or ends; no
     range may be missing without one being raised here, for what it did not write is memory that nobody wrote.
     """
-    left, done, errors = deque(ranges), deque[int](), deque[BaseException]()
-    caller = threading.get_ident()
-
-    def take() -> tuple[int, int] | None:
-        try:
-            return left.popleft()
-        except IndexError:
-            return None
+    left, done, errors = dict(enumerate(ranges)), deque[int](), deque[BaseException]()
+    caller, number = threading.get_ident(), _NUMBER(numbering())
 
     def body(_: object) -> None:
         try:
             if threading.get_ident() != caller:
                 torch.set_flush_denormal(False)  # a thread keeps what its maker had when it began
-            while each := take():
-                run(*each)
-                done.append(each[0])
+            mine = number()
+            for turn in range(len(ranges)):
+                each = left.pop((mine + turn) % len(ranges), None)
+                if each is not None:
+                    run(*each)
+                    done.append(each[0])
         except BaseException as error:  # noqa: BLE001 - raised below
             errors.append(error)
 
@@ -78,13 +75,26 @@ def _in_team(start: Callable[..., None], ranges: list[tuple[int, int]], run: Cal
 @functools.cache
 def team() -> Callable[..., None] | None:
     """GOMP_parallel(function, data, threads, flags) of the runtime that torch has loaded."""
-    package = Path(torch.__file__).parent
-    found = [*package.glob("lib/libgomp*.so*"), *package.parent.glob("torch.libs/libgomp*.so*")]
-    if len(found) != 1:
+    found = _runtime()
+    if found is None:
         return None
-    parallel = ctypes.CDLL(str(found[0])).GOMP_parallel
+    parallel = found.GOMP_parallel
     parallel.argtypes, parallel.restype = (_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
     return parallel
+
+
+@functools.cache
+def numbering() -> int:
+    """The address of the C function, int(void), that tells a thread its number in the team; 0 where there is none."""
+    found = _runtime()
+    return 0 if found is None else ctypes.cast(found.omp_get_thread_num, ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _runtime() -> ctypes.CDLL | None:
+    package = Path(torch.__file__).parent
+    found = [*package.glob("lib/libgomp*.so*"), *package.parent.glob("torch.libs/libgomp*.so*")]
+    return ctypes.CDLL(str(found[0])) if len(found) == 1 else None
 
 
 @functools.cache

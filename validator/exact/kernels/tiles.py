@@ -24,7 +24,7 @@ from torch import Tensor
 
 from validator.exact.kernels.build import Array, Code, Scalar, fused, has, inline, primitive
 from validator.exact.kernels.dense import threads_for
-from validator.exact.kernels.native import FIRST, doubles, native, singles
+from validator.exact.kernels.native import FIRST, RANGES, doubles, native, singles
 from validator.exact.kernels.residues import COUNT, GROUP, LINE
 
 _ROWS, _ACROSS = 8, 2
@@ -122,13 +122,25 @@ def _integer(sums: Array, row: Scalar, j: Scalar, weights: Array) -> Scalar:
     return fused(fused(-turns, weights[2 * COUNT], above), _CUT, fused(-turns, weights[2 * COUNT + 1], below))
 
 
+@inline
+def _place(piece: Scalar, chunks: Scalar, panels: Scalar, bands: Scalar) -> tuple[Scalar, Scalar]:
+    """First column and row of a piece: chunk by chunk of the rows, over one of so many bands of the columns after the
+    other.
+    """
+    band = np.int64(0)
+    while band + 1 < bands and piece >= panels * (band + 1) // bands * chunks:
+        band += 1
+    start, stop = panels * band // bands, panels * (band + 1) // bands
+    within = piece - start * chunks
+    return (start + within % (stop - start)) * _WIDE, within // (stop - start) * _CHUNK * GROUP
+
+
 @native
 def _multiply(job: Array, piece: Scalar) -> None:
     rows, width, fours = job[_HEIGHT], job[_WIDTH], job[_FOURS]
     left, right = carray(doubles(job[_ROW_UNITS]), (rows,)), carray(doubles(job[_COLUMN_UNITS]), (width,))
     weights, operand = carray(doubles(job[_WEIGHTS]), (2 * COUNT + 3,)), fours * LINE
-    panels = -(-width // _WIDE)
-    column, above = piece % panels * _WIDE, piece // panels * _CHUNK * GROUP
+    column, above = _place(piece, -(-rows // (_CHUNK * GROUP)), -(-width // _WIDE), job[RANGES] if rows < width else 1)
     across, below = min(_WIDE, width - column), min(_CHUNK * GROUP, rows - above)
     units = right[column : column + across]
     sums, totals = np.empty((COUNT, GROUP, _WIDE), np.int32), np.zeros((_CHUNK * GROUP, _WIDE), np.float64)
