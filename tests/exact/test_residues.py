@@ -152,6 +152,23 @@ def test_prepare__every_integer_near_a_tie_of_a_modulus__congruent_and_within_in
         assert not torch.remainder(values - row.long(), modulus).any()
 
 
+@pytest.mark.parametrize("exponent", [-170, -149, -140, -127, -104, -103, 0, 100, 125])
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_prepare__slices_at_the_ends_of_float32__integers_of_the_eager_code(dim: int, exponent: int) -> None:
+    x = (Stream(b"residues", "ends").normal((40, 70)).double().clamp(-3, 3) * 2.0**exponent).float()
+    for stored in (x, x.t().contiguous().t()):
+        with kernels.reference():
+            (expected,) = residues.prepare(stored, dim, 21, "test")
+        (found,) = residues.prepare(stored, dim, 21, "test")
+        assert torch.equal(found.units, expected.units)
+        theirs = expected.values if dim == -1 else expected.values.mT
+        ours = _plain(found)[:, : theirs.shape[1], : theirs.shape[2]]
+        if dim == -2 and isinstance(found, residues.Packed):
+            ours = ours.view(torch.uint8)
+        for modulus, one, other in zip(MODULI, ours.long(), theirs.long(), strict=True):
+            assert not torch.remainder(one - other, modulus).any()
+
+
 def _plain(found: residues.Operand) -> Tensor:
     """The residues of a left operand, or of the columns of a right one, as (7, slices, depth)."""
     if isinstance(found, residues.Packed):
@@ -161,7 +178,7 @@ def _plain(found: residues.Operand) -> Tensor:
 
 
 def test_prepare__all_integers_of_the_grid__congruent_and_within_a_byte_by_the_kernels() -> None:
-    """The bounds of kernels/residues.py, by trying everything; fused multiply-adds among it where there are any.
+    """The bounds of kernels/moduli.py, by trying everything; fused multiply-adds among it where there are any.
 
     A left operand by the kernel for rows, a right one by that for columns; both take residues by one function.
     """

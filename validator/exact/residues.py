@@ -39,7 +39,7 @@ from validator.exact import kernels
 from validator.exact.scaling import grid, largest, slices, snap
 
 MODULI = (256, 253, 251, 247, 245, 237, 229)
-"""Pairwise coprime; a residue nearest to zero, and the error of kernels/residues.py more, is within int8."""
+"""Pairwise coprime; a residue nearest to zero, and the error of kernels/moduli.py more, is within int8."""
 RANGE = math.prod(MODULI)
 """P: between 2^55.5 and 2^55.6. What lies within +-P/2 is determined."""
 DEEPEST = 1024

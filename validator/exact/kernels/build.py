@@ -122,13 +122,15 @@ def fused(typing: Code, a: Code, b: Code, c: Code) -> Code:
     """
 
     def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
-        return builder.fma(*args) if _fuses(context) else builder.fadd(builder.fmul(args[0], args[1]), args[2])
+        return builder.fma(*args) if fuses(context) else builder.fadd(builder.fmul(args[0], args[1]), args[2])
 
     return a(a, b, c), code
 
 
-def _fuses(context: Code) -> bool:
-    """Whether code is made for a processor that has a fused multiply-add."""
+def fuses(context: Code) -> bool:
+    """Whether code is made for a processor that has a fused multiply-add. For code that `fused` cannot make, under the
+    same condition.
+    """
     return context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64")) or has(context, "fma")
 
 

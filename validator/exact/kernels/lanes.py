@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba.core import types
 
 from validator.exact.kernels.build import Code, Scalar, inline, primitive
+from validator.exact.kernels.vectors import every, loaded
 
 _COARSE = 22
 """Bits of the coarser grid."""
@@ -66,7 +67,7 @@ def _lanes(typing: Code, x: Code, ahead: Code, count: Code, coarse: Code, fine: 
 
 def _code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
     x, ahead, count, coarse, fine, shift = args
-    bits = [_all(builder, builder.trunc(each, _INTEGER), _INTEGERS) for each in (coarse, fine)]
+    bits = [every(builder, builder.trunc(each, _INTEGER), _INTEGERS) for each in (coarse, fine)]
     numbers = [builder.bitcast(each, _SINGLES) for each in bits]
     before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
     builder.branch(loop)
@@ -76,7 +77,14 @@ def _code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
     kept = [[builder.phi(_INTEGERS) for _ in range(_APART)] for _ in range(3)]
     sums = [list(each) for each in kept]
     for step in range(_UNROLLED):
-        _step(builder, [_vector(builder, address, place, step) for address in (x, ahead)], numbers, sums, step % _APART)
+        offset = builder.shl(builder.add(place, _LONG(step * _WIDTH)), _LONG(2))
+        _step(
+            builder,
+            [loaded(builder, address, _SINGLES, offset) for address in (x, ahead)],
+            numbers,
+            sums,
+            step % _APART,
+        )
     following = builder.add(place, _LONG(STEP))
     place.add_incoming(following, loop)
     for phi, value in ((phi, value) for pair in zip(kept, sums, strict=True) for phi, value in zip(*pair, strict=True)):
@@ -84,11 +92,10 @@ def _code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
         phi.add_incoming(value, loop)
     builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
     builder.position_at_end(after)
-    times = _all(
-        builder, builder.trunc(builder.lshr(count, _LONG((_WIDTH * _APART).bit_length() - 1)), _INTEGER), _INTEGERS
-    )
+    vectors = builder.lshr(count, _LONG((_WIDTH * _APART).bit_length() - 1))
+    times = every(builder, builder.trunc(vectors, _INTEGER), _INTEGERS)
     high, low = (_wide(builder, each, builder.mul(times, one)) for each, one in zip(sums, bits, strict=False))
-    units = builder.add(builder.shl(high, _all(builder, shift, _LONGS)), low)
+    units = builder.add(builder.shl(high, every(builder, shift, _LONGS)), low)
     top = _larger(builder, *sums[2])
     found = [_reduce(builder, "add", units), _reduce(builder, "smax", top)]
     return context.make_tuple(builder, signature.return_type, found)
@@ -103,19 +110,6 @@ def _step(builder: Code, vectors: list[Code], numbers: list[Code], sums: list[li
         total[part] = builder.add(total[part], builder.bitcast(value, _INTEGERS))
     magnitude = builder.and_(builder.bitcast(ahead, _INTEGERS), ir.Constant(_INTEGERS, [0x7FFFFFFF] * _WIDTH))
     sums[2][part] = _larger(builder, sums[2][part], magnitude)
-
-
-def _vector(builder: Code, address: Code, place: Code, step: int) -> Code:
-    start = builder.add(address, builder.shl(builder.add(place, _LONG(step * _WIDTH)), _LONG(2)))
-    return builder.load(builder.inttoptr(start, _SINGLES.as_pointer()), align=4)
-
-
-def _all(builder: Code, value: Code, kind: Code) -> Code:
-    """A vector of one value."""
-    empty = ir.Constant(kind, ir.Undefined)
-    return builder.shuffle_vector(
-        builder.insert_element(empty, value, _INTEGER(0)), empty, ir.Constant(_INTEGERS, None)
-    )
 
 
 def _larger(builder: Code, a: Code, b: Code) -> Code:

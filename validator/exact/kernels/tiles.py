@@ -1,4 +1,4 @@
-"""Exact products of packed residues (residues.py beside this), and the integers they determine, tile by tile.
+"""Exact products of packed residues (moduli.py, residues.py), and the integers they determine, tile by tile.
 
 Sixteen rows by thirty-two columns of a result are found at a time: the seven products of that tile's residues, summed
 in registers, lie in the first-level cache when the integers are made of them. A sum of 1024 products of a byte with a
@@ -24,8 +24,10 @@ from torch import Tensor
 
 from validator.exact.kernels.build import Array, Code, Scalar, fused, has, inline, primitive
 from validator.exact.kernels.dense import threads_for
+from validator.exact.kernels.moduli import LINE
 from validator.exact.kernels.native import FIRST, RANGES, doubles, native, singles
-from validator.exact.kernels.residues import COUNT, GROUP, LINE
+from validator.exact.kernels.residues import COUNT, GROUP
+from validator.exact.kernels.vectors import every, loaded, picked, stored
 
 _ROWS, _ACROSS = 8, 2
 """Rows and groups of columns whose sums are in registers: 16 of 32, enough for the multiplier never to wait."""
@@ -55,22 +57,8 @@ def _dot(context: Code, builder: Code, sums: Code, signless: Code, signed: Code)
     wide = ir.VectorType(_SHORT, LINE)
     products = builder.mul(builder.zext(signless, wide), builder.sext(signed, wide))
     for i in range(4):
-        every = ir.Constant(_SUMS, list(range(i, LINE, 4)))
-        sums = builder.add(sums, builder.shuffle_vector(products, ir.Constant(wide, ir.Undefined), every))
+        sums = builder.add(sums, picked(builder, products, products, list(range(i, LINE, 4))))
     return sums
-
-
-def _loaded(builder: Code, address: Code, kind: Code, align: int) -> Code:
-    value = builder.load(builder.inttoptr(address, ir.PointerType(kind)))
-    value.align = align
-    return value
-
-
-def _repeated(builder: Code, four: Code) -> Code:
-    """The same four bytes sixteen times."""
-    nothing = ir.Constant(_SUMS, ir.Undefined)
-    first = builder.insert_element(nothing, four, _SHORT(0))
-    return builder.bitcast(builder.shuffle_vector(first, nothing, ir.Constant(_SUMS, [0] * GROUP)), _BYTES)
 
 
 @primitive
@@ -87,11 +75,11 @@ def _tile(typing: Code, left: Code, right: Code, gap: Code, fours: Code, into: C
         four, sums = builder.phi(_INT), [builder.phi(_SUMS) for _ in range(_ROWS * _ACROSS)]
         past = builder.mul(four, _INT(LINE))
         starts = [builder.add(right, builder.mul(gap, _INT(i))) for i in range(_ACROSS)]
-        columns = [_loaded(builder, builder.add(start, past), _BYTES, LINE) for start in starts]
+        columns = [loaded(builder, start, _BYTES, past, LINE) for start in starts]
         added: list[Code] = []
         for row in range(_ROWS):
             place = builder.add(builder.add(left, past), _INT(4 * row))
-            repeated = _repeated(builder, _loaded(builder, place, _SHORT, 4))
+            repeated = builder.bitcast(every(builder, loaded(builder, place, _SHORT), _SUMS), _BYTES)
             for column in columns:
                 added.append(_dot(context, builder, sums[len(added)], column, repeated))
         following = builder.add(four, _INT(1))
@@ -103,8 +91,7 @@ def _tile(typing: Code, left: Code, right: Code, gap: Code, fours: Code, into: C
         builder.cbranch(builder.icmp_signed("<", following, fours), loop, after)
         builder.position_at_end(after)
         for i, value in enumerate(added):
-            place = builder.inttoptr(builder.add(into, _INT(4 * GROUP * i)), ir.PointerType(_SUMS))
-            builder.store(value, place).align = 4
+            stored(builder, value, into, 4 * GROUP * i)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), code
