@@ -24,7 +24,7 @@ import numba
 from tests.exact.processors import needs_vnni
 from validator.exact import digest, exact, products, residues
 from validator.exact import kernels as room
-from validator.exact.kernels import build, grids, slots, tiles
+from validator.exact.kernels import build, grids, moduli, slots, tiles
 from validator.exact.kernels import residues as packing
 from validator.exact.kernels.build import IEEE, Kernel
 from validator.exact.products import BLOCK, operand_bits, settle
@@ -38,7 +38,7 @@ x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="names processor
 
 
 def _has_fma() -> bool:
-    return build._fuses(numba.core.registry.cpu_target.target_context)
+    return build.fuses(numba.core.registry.cpu_target.target_context)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def print_without(asked: Sequence[str]) -> None:
     """
     build._folder = lambda: None  # type: ignore[assignment]
     if not asked:
-        build._fuses = lambda context: False
+        build.fuses = moduli.fuses = lambda context: False  # type: ignore[assignment]
     print(digest.digest({str(i): r for i, r in enumerate(results())}).hex(), *_holding())
 
 
