@@ -130,8 +130,9 @@ def test_job__pieces_that_no_thread_did__are_never_passed_over(monkeypatch: pyte
 
 @native.native
 def _when(job, piece):  # type: ignore[no-untyped-def]
-    """How many pieces were done before this one."""
-    numba.carray(native.wholes(job[native.FIRST]), (job[native.FIRST + 1],))[piece] = job[native._DONE]
+    """How many pieces came before this one."""
+    numba.carray(native.wholes(job[native.FIRST]), (job[native.FIRST + 1],))[piece] = job[native.FIRST + 2]
+    job[native.FIRST + 2] += 1
 
 
 def test_job__thread_by_its_number__does_its_own_range_first_and_then_the_others(
@@ -141,7 +142,7 @@ def test_job__thread_by_its_number__does_its_own_range_first_and_then_the_others
     monkeypatch.setattr(native, "team", lambda: lambda entrance, address, threads, flags: entrance(address))
     monkeypatch.setattr(native, "numbering", lambda: ctypes.cast(second, ctypes.c_void_p).value)
     order = torch.full((10,), -1)
-    _when.over((order.data_ptr(), 10, *[0] * 9), 10, 3)
+    _when.over((order.data_ptr(), 10, 0, *[0] * 8), 10, 3)
     assert order.tolist() == [7, 8, 9, 0, 1, 2, 3, 4, 5, 6]
 
 

@@ -57,13 +57,13 @@ _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @primitive
-def _count(typing: Code, job: Code, place: Code) -> Code:
-    """Add 1 to the entry of a job, atomically; the value before."""
+def _raise(typing: Code, job: Code, place: Code, by: Code) -> Code:
+    """Add to an entry of a job, atomically; the value before."""
 
     def code(context: Code, builder: Code, signature: Code, args: Code) -> Code:
-        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), ir.Constant(ir.IntType(64), 1), "seq_cst")
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "seq_cst")
 
-    return types.int64(_pointer(types.int64), types.int64), code
+    return types.int64(_pointer(types.int64), types.int64, types.int64), code
 
 
 @primitive
@@ -98,17 +98,19 @@ def _run(address: Scalar) -> None:
     job = carray(address, (SIZE,))
     if bits(from_bits(job[_SMALL]) * 2.0) != job[_DOUBLED]:
         return
-    pieces, ranges, mine = job[_PIECES], job[RANGES], np.int64(0)
+    pieces, ranges, mine, done = job[_PIECES], job[RANGES], np.int64(0), np.int64(0)
     if job[_WHO] != 0:
         mine = _number(job[_WHO])
     for turn in range(ranges):
         which = (mine + turn) % ranges
         first, last = pieces * which // ranges, pieces * (which + 1) // ranges
-        piece = first + _count(address, _COUNTERS + _APART * which)
+        counter = _COUNTERS + _APART * which
+        piece = first + _raise(address, counter, 1)
         while piece < last:
             _work(job, piece)  # type: ignore[name-defined]  # noqa: F821 - given by `_runner`
-            _count(address, _DONE)
-            piece = first + _count(address, _COUNTERS + _APART * which)
+            done += 1
+            piece = first + _raise(address, counter, 1)
+    _raise(address, _DONE, done)
 
 
 def _runner(work: _Work) -> Callable[[Scalar], None]:
