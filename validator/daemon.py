@@ -26,6 +26,7 @@ from validator.memory import Memory
 from validator.settings import HUNG_SECONDS
 from validator.stages.node import Node
 from validator.stages.round import tick
+from validator.supervisor import Supervisor
 from validator.ticker import Health, Ticker
 
 __all__ = ["Daemon", "Health", "NotCertified", "Ticker"]
@@ -52,12 +53,15 @@ class Daemon:
         poll_seconds: float,
         golden: Mapping[str, str] | None = None,
         memory: Memory | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """`poll_seconds` between the end of a tick and the next; more while ticks fail. `golden`: digests that the
-        machine must find, by default those of the protocol. `memory`: what this process may use.
+        machine must find, by default those of the protocol. `memory`: what this process may use. `supervisor`: who is
+        told how it is, by default systemd, if that started it.
         """
         self.tickers = list(node) if isinstance(node, Sequence) else [ticker_of(node, poll_seconds)]
         self.memory = memory or Memory()
+        self._supervisor = supervisor or Supervisor()
         self._poll = poll_seconds
         self._golden = golden
         self._exit_code = 0
@@ -94,9 +98,11 @@ class Daemon:
         self._scheduler.start()
         if on_start is not None:
             on_start()
+        self._supervisor.ready()
         while not self._stopping:
             # A signal may reach another thread, and a wait without end would then never notice.
             time.sleep(WAKE_SECONDS)
+            self._supervisor.alive()
         self._shut_down()
         return self._exit_code
 
@@ -110,6 +116,7 @@ class Daemon:
 
     def _shut_down(self) -> None:
         log.info("stopping")
+        self._supervisor.stopping()
         deadline = time.monotonic() + STOP_SECONDS
         for ticker in self.tickers:  # a tick has either begun, and is waited for, or will see that it must not
             ticker.stop()
@@ -140,6 +147,7 @@ class Daemon:
             ticker.health.self_test = report
 
     def _watch(self) -> None:
+        self._supervisor.status("; ".join(map(_said, self.tickers)))
         for ticker in self.tickers:
             since = ticker.health.in_tick_since
             if since is not None and time.monotonic() - since > HUNG_SECONDS:
@@ -175,6 +183,14 @@ def ticker_of(node: Node, poll_seconds: float) -> Ticker:
     ticker = Ticker(node.deployment.rounds, lambda: node, _tick, poll_seconds)
     ticker.node = node
     return ticker
+
+
+def _said(ticker: Ticker) -> str:
+    """How a DAO's node is, in a few words."""
+    health = ticker.health
+    if health.failures:
+        return f"{ticker.name}: failed {health.failures} times in a row: {health.last_error}"
+    return f"{ticker.name}: {'ticks' if health.ticks else 'at its first tick'}"
 
 
 def _tick(node: Node) -> None:

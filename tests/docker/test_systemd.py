@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,7 @@ def test_unit__restarts_and_stops__as_the_program_does():
     assert said["Restart"] == ["always"]
     assert str(EXIT_HUNG) in UNIT.read_text()
     assert str(EXIT_MEMORY) in UNIT.read_text()
+    assert said["Type"] == ["notify"]  # what the process says is tried below
     assert int(said["TimeoutStopSec"][0].rstrip("s")) > STOP_SECONDS + 2
 
 
@@ -132,14 +134,25 @@ def test_exec_start__as_systemd_would_start_it__runs_and_stops_on_sigterm(run: Z
         "VALIDATOR_CONTRACT": ",".join(f"0x{digit * 40}" for digit in "12"),
         "VALIDATOR_RPC": "http://127.0.0.1:9",
     }
-    started = environment(tmp_path, {**given, **options})
-    with subprocess.Popen(command, env=started, cwd=place, stderr=subprocess.PIPE, text=True) as process:
+    told_to = {"NOTIFY_SOCKET": f"@poc-validator-{os.getpid()}", "WATCHDOG_USEC": "1000000"}
+    started = environment(tmp_path, {**given, **options, **told_to})
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard,
+        subprocess.Popen(command, env=started, cwd=place, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        heard.bind("\0" + told_to["NOTIFY_SOCKET"][1:])
         assert process.stderr is not None
         told = next(line for line in process.stderr if "tick failed" in line)
         assert "connection refused" in json.loads(told)["error"]
+        heard.settimeout(20)
+        assert heard.recv(4096) == b"READY=1"
+        while heard.recv(4096) != b"WATCHDOG=1":
+            pass
         os.kill(process.pid, signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(20) == 0
+        while heard.recv(4096) != b"STOPPING=1":
+            pass
     assert "stopped" in rest
 
 
