@@ -300,11 +300,11 @@ def test_program__no_such_device__one_line_and_exit_code() -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @needs_kernels
-@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_program__kernels_for_the_plainest_processor__certified(quick: bool) -> None:
-    arguments = ["--json", *(["--quick"] if quick else [])]
-    done = _program(sys.executable, *arguments, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+def test_program__kernels_for_the_plainest_processor__certified() -> None:
+    """Those of products are asked for another processor in every run (test_kernels_fused.py)."""
+    done = _program(sys.executable, "--json", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     told = json.loads(done.stdout)
     assert told["ok"] is True, told["verdict"]
     assert next(group for group in told["groups"] if group["name"] == "fused kernels")["checks"] > 5
