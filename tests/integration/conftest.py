@@ -1,4 +1,4 @@
-"""A real finalised round on anvil, for what audits it: played once a worker, and gone when the other parts begin."""
+"""A real finalised round on anvil, for what audits it: played once a worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONG = {"report_seconds": 3_600, "commit_seconds": 3_600, "attest_seconds": 3_60
 """anvil's clock outruns ours, five blocks a second, and a busy machine must not cost a phase."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("audit")
     made = World(folder, validators=3, capacity=3, chain=Anvil(folder), **LONG)
@@ -25,6 +25,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def case(world: World) -> Case:
     return open_case(world.w3, world.wallet.deployment, world.wallet.store, world.facts(), 1)
