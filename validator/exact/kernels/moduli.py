@@ -1,12 +1,12 @@
 """Residues of sixty-four integers at a time, as bytes.
 
-Residues are taken in float32, sixteen at a time: an operand q of at most 2^23 units is exact there. With r = fl(1/m),
-|q r - q/m| <= 2^23 2^-24 / m = 1/(2m). t = round(q r) is found by adding and subtracting 1.5 * 2^23:
+An operand q of at most 2^23 units is exact in float32. With r = fl(1/m), |q r - q/m| <= 2^23 2^-24 / m = 1/(2m).
+t = round(q r) is found by adding 1.5 * 2^23, after which neighbours are 1 apart:
 - fused, the addition rounds the exact q r to an integer: |q - t m| <= m/2 + 1/2;
 - not fused, the product was rounded before, by at most 2^-24 |q r| <= 1/(2m) (1 + 2^-24): |q - t m| < m/2 + 1.001.
 q - t m is an integer and m odd, so it lies within +-127 for every modulus up to 253, either way. The reciprocal of 256
-is exact, and what is then 128 wraps to -128, the same modulo 256. |t m| <= 2^23 + 128: the product is an integer below
-2^24, exact, and so is the difference; fusing them changes nothing.
+is exact, and what is then 128 wraps to -128, the same modulo 256. t stands in the bits of the sum, whose magic number
+ends in 16 zeros; q - t m needs its lower 8 bits alone, so that it is computed in 16.
 
 Processors multiply bytes without a sign by bytes with one. So a right operand's residue gets m added where it is
 negative, which puts it between 0 and 255: from -127 it becomes 126 at least, by 253, and what is not negative is at
@@ -76,10 +76,7 @@ def low_words(typing: Code, x: Code, gap: Code, into: Code) -> Code:
 
 
 def _line(order: list[int]) -> Callable[..., Code]:
-    """Residues of sixty-four numbers, of which the i-th to be written is that of the order[i]-th.
-
-    t is read from the bits of q r + 1.5 * 2^23, and q - t m is computed in 16 bits, of which the lower 8 are kept.
-    """
+    """Residues of sixty-four numbers, of which the i-th to be written is that of the order[i]-th."""
 
     def line(
         typing: Code, x: Code, gap: Code, words: Code, modulus: Code, reciprocal: Code, lift: Code, into: Code

@@ -33,6 +33,7 @@ _MOST_FOURS = max(_DEPTH_OF_ROWS, _DEPTH_OF_COLUMNS) // 4
 _STRIP = 4 * GROUP
 """Slices that are walked side by side when they are columns."""
 _FACTOR = 2.0**100
+"""The most that one factor multiplies by. What is not zero is at least 2^-149 and needs two of them at most."""
 _STEPS = 8
 """What one value costs, as threads_for counts."""
 _X, _OUT, _UNITS, _SLICES, _DEPTH, _BITS, _MODULI, _SIGNLESS, _INFINITE = range(FIRST, FIRST + 9)
