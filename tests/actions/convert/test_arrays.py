@@ -89,6 +89,7 @@ BOMB = npy(np.zeros(1 << 24, np.uint8))
         ({"inputs.npy": npy(INPUTS)}, "exactly inputs and targets; it holds inputs"),
         ({"x_train.npy": npy(INPUTS), "y_train.npy": npy(TARGETS)}, "it holds x_train, y_train"),
         ({"inputs.npy": npy(INPUTS), "targets.npy": npy(TARGETS), "more.npy": b""}, "it holds inputs, targets, more"),
+        ({"a\nb.npy": npy(INPUTS), "\x1b[1m.npy": b""}, r"it holds a\\nb, \\x1b\[1m$"),
         ({"inputs.npy": b"", "targets.npy": npy(TARGETS)}, "not an array"),
         ({"inputs.npy": b"junk" * 9, "targets.npy": npy(TARGETS)}, "not an array"),
         ({"inputs.npy": npy(INPUTS)[:-1], "targets.npy": npy(TARGETS)}, "not as long"),

@@ -45,12 +45,17 @@ def _tokens(row: Array, field: Field) -> Array:
     return fit(np.concatenate([row, np.full(field.values - row.size, PADDING)]), field)
 
 
+def _in_line(text: str) -> str:
+    """What cannot be printed, such as the end of a line, as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _load(path: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [item.filename for item in archive.infolist()]
             if sorted(names) != sorted(f"{name}.npy" for name in wanted):
-                held = ", ".join(name.removesuffix(".npy") for name in names)[:200] or "nothing"
+                held = _in_line(", ".join(name.removesuffix(".npy") for name in names)[:200]) or "nothing"
                 raise ConvertError(f"{path} must hold exactly {' and '.join(wanted)}; it holds {held}")
             return {name: _array(path, archive, name) for name in wanted}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
