@@ -86,6 +86,18 @@ def test_watch__step_has_hung__ends_the_process_for_its_supervisor(daemon: Daemo
     assert codes == [EXIT_HUNG]
 
 
+def test_watch__ticks_fail__systemd_is_told_without_secrets(daemon: Daemon):
+    said: list[str] = []
+    daemon._supervisor = SimpleNamespace(status=said.append)  # type: ignore[assignment]
+    daemon._watch()
+    daemon.health.failures, daemon.health.last_error = 2, "https://rpc.example/?apikey=abcdef0123456789 " + "x" * 999
+    daemon._watch()
+    assert said[0] == "0xda0: at its first tick"
+    assert said[1].startswith("0xda0: failed 2 times in a row: https://rpc.example/")
+    assert "abcdef" not in said[1]
+    assert len(said[1]) < 400
+
+
 def test_shut_down__step_in_hand_ends_in_time__is_waited_for(daemon: Daemon):
     begun, release = threading.Event(), threading.Event()
 

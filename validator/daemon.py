@@ -22,6 +22,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from validator.errors import ValidatorError
 from validator.exact.conformance.check import self_test
 from validator.exact.conformance.report import Report
+from validator.masking import Masker
 from validator.memory import Memory
 from validator.settings import HUNG_SECONDS
 from validator.stages.node import Node
@@ -36,6 +37,8 @@ log = structlog.get_logger("daemon")
 STOP_SECONDS = 8.0
 WAKE_SECONDS = 0.2
 WATCH_SECONDS = 5.0
+STATUS = 300
+"""Letters of an error that systemd is told, at most."""
 EXIT_HUNG = 75
 EXIT_MEMORY = 76
 
@@ -186,10 +189,10 @@ def ticker_of(node: Node, poll_seconds: float) -> Ticker:
 
 
 def _said(ticker: Ticker) -> str:
-    """How a DAO's node is, in a few words."""
+    """How a DAO's node is, in a few words, which everybody on the machine may read."""
     health = ticker.health
     if health.failures:
-        return f"{ticker.name}: failed {health.failures} times in a row: {health.last_error}"
+        return f"{ticker.name}: failed {health.failures} times in a row: {Masker().text(health.last_error)[:STATUS]}"
     return f"{ticker.name}: {'ticks' if health.ticks else 'at its first tick'}"
 
 

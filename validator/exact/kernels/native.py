@@ -87,10 +87,8 @@ def _pointer_to(element: Code) -> Callable[..., Code]:
     return pointer
 
 
-singles, doubles, octets, halves, wholes = (
-    primitive(_pointer_to(kind)) for kind in (types.float32, types.float64, types.int8, types.int32, types.int64)
-)
-"""The address in an int64 as a pointer, to float32, float64, and integers of 8, 32 and 64 bits."""
+singles, doubles, wholes = (primitive(_pointer_to(kind)) for kind in (types.float32, types.float64, types.int64))
+"""The address in an int64 as a pointer, to float32, float64 and integers of 64 bits."""
 
 
 def _run(address: Scalar) -> None:
